@@ -1,0 +1,205 @@
+"""Reading TOML, YAML or JSON into plain tables, and saying what is wrong where.
+
+The models of parameters live beside the implementations that use them and derive from :class:`Parameters`; this
+module knows none of them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from chemmara.errors import ConfigError, nearest
+
+Table = dict[str, Any]
+
+
+class Parameters(BaseModel):
+    """Base of every table of a config: frozen, unknown keys refused, no NaN or infinity, no silent conversion of text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=False, protected_namespaces=())
+
+
+class NoParameters(Parameters):
+    """Takes no parameters."""
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def check(model: type[M], table: Any, where: str = "") -> M:
+    """Validate ``table`` against ``model``; the first fault becomes a :class:`ConfigError` of one line."""
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{where or 'config'}: expected a table of keys, got {_kind(table)}")
+    try:
+        # Strict JSON mode: text is no number and true is not 1, yet a list may fill a tuple and text a path.
+        return model.model_validate_json(json.dumps(dict(table), default=str), strict=True)
+    except ValidationError as error:
+        raise ConfigError(_explain(model, error, where)) from None
+
+
+def _explain(model: type[BaseModel], error: ValidationError, where: str) -> str:
+    faults = error.errors(include_url=False)
+    # A misspelt key also shows up as a missing one: the spelling is the better message.
+    first = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
+    place = _place(where, first["loc"])
+    kind = first["type"]
+    if kind == "extra_forbidden":
+        valid = _fields_at(model, first["loc"][:-1])
+        return f"{place}: unknown key{nearest(str(first['loc'][-1]), valid)}"
+    if kind == "missing":
+        return f"{place}: this key is required"
+    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
+    value = first.get("input")
+    shown = "" if isinstance(value, (Mapping, list, BaseModel)) else f" (got {value!r})"
+    hint = ""
+    if kind in ("enum", "literal_error") and isinstance(value, str):
+        hint = nearest(value, _choices(first)) if _choices(first) else ""
+    return f"{place}: {message}{shown}{hint if hint.startswith('; did') else ''}"
+
+
+def _choices(error: Any) -> list[str]:
+    expected = str(error.get("ctx", {}).get("expected", ""))
+    return [part.strip(" '\"") for part in expected.replace(" or ", ",").split(",") if part.strip()]
+
+
+def _place(where: str, location: tuple[int | str, ...]) -> str:
+    text = where
+    for part in location:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif not part.startswith(("function-", "constrained-", "union", "list[", "dict[")):
+            text += f".{part}" if text else part
+    return text or "config"
+
+
+def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    current: Any = model
+    for part in location:
+        if isinstance(part, str) and isinstance(current, type) and issubclass(current, BaseModel):
+            field = current.model_fields.get(part)
+            current = field.annotation if field else None
+        for candidate in getattr(current, "__args__", ()):
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                current = candidate
+                break
+    if isinstance(current, type) and issubclass(current, BaseModel):
+        return [field.alias or name for name, field in current.model_fields.items()]
+    return []
+
+
+def _kind(value: Any) -> str:
+    return {list: "a list", str: "text", bool: "true/false", type(None): "nothing"}.get(type(value), f"{value!r}")
+
+
+def read_table(path: str | Path) -> Table:
+    """The table in a ``.toml``, ``.yaml``/``.yml`` or ``.json`` file.
+
+    Raises :class:`ConfigError` for a file that is missing, a directory, not text, or not of its format.
+    """
+    path = Path(path)
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"config file '{path}' does not exist{_neighbours(path)}") from None
+    except IsADirectoryError:
+        raise ConfigError(f"'{path}' is a directory, not a config file") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"config file '{path}' is not text (UTF-8)") from None
+    except OSError as error:
+        raise ConfigError(f"config file '{path}' cannot be read: {error.strerror}") from None
+    if not text.strip():
+        raise ConfigError(f"config file '{path}' is empty")
+    table = _parse(path, text)
+    if not isinstance(table, dict):
+        raise ConfigError(f"config file '{path}' holds {_kind(table)}, not a table of keys")
+    refuse_non_finite(table, str(path))
+    return table
+
+
+def _parse(path: Path, text: str) -> Any:
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".json":
+            return json.loads(text)
+        if suffix in (".yaml", ".yml"):
+            import yaml
+
+            try:
+                return yaml.safe_load(text)
+            except yaml.YAMLError as error:
+                raise ValueError(" ".join(str(error).split())) from None
+        return tomllib.loads(text)
+    except ValueError as error:
+        name = {".json": "JSON", ".yaml": "YAML", ".yml": "YAML"}.get(suffix, "TOML")
+        raise ConfigError(f"config file '{path}' is not valid {name}: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"config file '{path}' is nested too deeply") from None
+
+
+def _neighbours(path: Path) -> str:
+    folder = path.parent
+    if not folder.is_dir():
+        return ""
+    names = [p.name for p in folder.iterdir() if p.suffix in (".toml", ".yaml", ".yml", ".json")]
+    hint = nearest(path.name, names)
+    return hint if hint.startswith("; did") else ""
+
+
+def refuse_non_finite(value: Any, where: str) -> None:
+    """Raise :class:`ConfigError` where a NaN or an infinity stands anywhere in a table."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{where}: {value} is not a finite number")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            refuse_non_finite(item, f"{where}.{key}" if where else str(key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            refuse_non_finite(item, f"{where}[{index}]")
+
+
+def merge(base: Mapping[str, Any], *overrides: Mapping[str, Any]) -> Table:
+    """Tables laid over each other, the later one winning key by key.
+
+    A table that brings another ``name`` than the one below replaces it whole: the parameters of one objective mean
+    nothing to another.
+    """
+    result = dict(base)
+    for override in overrides:
+        for key, value in override.items():
+            below = result.get(key)
+            same = isinstance(value, Mapping) and isinstance(below, Mapping)
+            if same and value.get("name", below.get("name")) == below.get("name"):  # type: ignore[union-attr]
+                result[key] = merge(below, value)  # type: ignore[arg-type]
+            else:
+                result[key] = dict(value) if isinstance(value, Mapping) else value
+    return result
+
+
+def set_key(table: Table, assignment: str) -> Table:
+    """``table`` with one ``dotted.key=value`` laid over it; the value is read as TOML, else taken as text."""
+    key, equals, text = assignment.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set takes key=value, got '{assignment}'")
+    try:
+        value = tomllib.loads(f"value = {text.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    refuse_non_finite(value, key.strip())
+    result = dict(table)
+    current = result
+    parts = key.strip().split(".")
+    for part in parts[:-1]:
+        below = current.get(part, {})
+        if not isinstance(below, dict):
+            raise ConfigError(f"--set {key.strip()}: '{part}' is not a table")
+        current[part] = dict(below)
+        current = current[part]
+    current[parts[-1]] = value
+    return result

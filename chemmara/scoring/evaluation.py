@@ -1,0 +1,80 @@
+"""The values that components give, and the two places where they can come from: an executor or a store."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+
+class Evaluation(NamedTuple):
+    """What one component says of one molecule: a raw value in the component's unit, or NaN with a reason.
+
+    A failed oracle is NaN with a reason, never 0 (DESIGN, rule 1).
+    """
+
+    value: float
+    error: str | None = None
+
+    @property
+    def failed(self) -> bool:
+        return math.isnan(self.value)
+
+
+@dataclass(frozen=True)
+class ComponentSpec:
+    """What a worker needs to build a component: its type name and its parameters as a plain table.
+
+    ``key`` identifies the component together with its settings in a store: values under one key are interchangeable
+    between runs. It does not contain weight, label or transform, which do not change the raw value.
+    """
+
+    name: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One chunk of work: a component on some canonical SMILES."""
+
+    spec: ComponentSpec
+    smiles: tuple[str, ...]
+
+
+class Executor(Protocol):
+    """Runs tasks somewhere. Results are yielded as they arrive, in any order, with the index of their task.
+
+    Every task is answered exactly once, with one :class:`Evaluation` per molecule: a crash or a time-out becomes a
+    failed evaluation with its reason.
+    """
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, list[Evaluation]]]: ...
+
+    def close(self) -> None: ...
+
+
+class EvaluationStore(Protocol):
+    """Remembers evaluations by (component key, canonical SMILES)."""
+
+    def lookup(self, key: str, smiles: Sequence[str]) -> dict[str, Evaluation]:
+        """The known evaluations among ``smiles``."""
+        ...
+
+    def record(self, key: str, evaluations: Sequence[tuple[str, Evaluation]]) -> None:
+        """Remember. When this returns, the evaluations are as durable as the store can make them."""
+        ...
+
+
+class MemoryStore:
+    """An evaluation store that lives as long as the process."""
+
+    def __init__(self) -> None:
+        self._values: dict[tuple[str, str], Evaluation] = {}
+
+    def lookup(self, key: str, smiles: Sequence[str]) -> dict[str, Evaluation]:
+        return {s: self._values[key, s] for s in smiles if (key, s) in self._values}
+
+    def record(self, key: str, evaluations: Sequence[tuple[str, Evaluation]]) -> None:
+        self._values.update({(key, smiles): evaluation for smiles, evaluation in evaluations})
