@@ -1,0 +1,115 @@
+"""Reading files of molecules line by line: .smi, .csv, .tsv (each also .gz) and .sdf."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from chemmara.errors import UserError
+
+SMILES_COLUMNS = ("smiles", "canonical_smiles", "smi", "structure", "canonicalsmiles")
+NAME_COLUMNS = ("name", "id", "title", "compound_id", "molecule_id", "inchikey")
+
+
+class Record(NamedTuple):
+    """One molecule of a file: its SMILES as written, a name (may be empty) and the line it stands on (from 1)."""
+
+    smiles: str
+    name: str
+    line: int
+
+
+def read_records(path: str | Path, column: str | None = None) -> Iterator[Record]:
+    """The molecules of a file in order, blank lines left out, without holding the file in memory.
+
+    Raises :class:`UserError` if the file cannot be read, or a table has no column of SMILES. Nothing is parsed: a line
+    that is no molecule is the caller's to report, with its number.
+    """
+    path = Path(path)
+    suffix = _suffix(path)
+    readers = {"csv": _read_table, "tsv": _read_table, "sdf": _read_sdf}
+    try:
+        yield from readers.get(suffix, _read_smi)(path, column)
+    except FileNotFoundError:
+        raise UserError(f"file '{path}' does not exist") from None
+    except IsADirectoryError:
+        raise UserError(f"'{path}' is a directory, not a file of molecules") from None
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise UserError(f"file '{path}' is damaged: {error}") from None
+    except OSError as error:
+        raise UserError(f"file '{path}' cannot be read: {error.strerror or error}") from None
+    except csv.Error as error:
+        raise UserError(f"file '{path}' is not a proper table: {error}") from None
+
+
+def check_readable(path: str | Path) -> None:
+    """Raise :class:`UserError` unless the file can be opened and, if a table, has a column of SMILES."""
+    for _ in read_records(path):
+        return
+
+
+def _suffix(path: Path) -> str:
+    name = path.name.lower().removesuffix(".gz")
+    return name.rpartition(".")[2] if "." in name else ""
+
+
+@contextmanager
+def _open_text(path: Path) -> Iterator[IO[str]]:
+    if path.name.lower().endswith(".gz"):
+        with gzip.open(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as stream:
+            yield stream
+    else:
+        with open(path, encoding="utf-8-sig", errors="replace", newline="") as stream:
+            yield stream
+
+
+def _read_smi(path: Path, column: str | None) -> Iterator[Record]:
+    with _open_text(path) as stream:
+        for number, line in enumerate(stream, 1):
+            smiles, _, name = line.strip().replace("\t", " ").partition(" ")
+            if not smiles or (number == 1 and smiles.lower() in SMILES_COLUMNS):
+                continue
+            yield Record(smiles, name.strip(), number)
+
+
+def _read_table(path: Path, column: str | None) -> Iterator[Record]:
+    with _open_text(path) as stream:
+        rows = csv.reader(stream, delimiter="\t" if _suffix(path) == "tsv" else ",")
+        header = next(rows, None)
+        if header is None:
+            return
+        smiles_at = _find_column(path, header, column)
+        lowered = [cell.strip().lower() for cell in header]
+        name_at = next((lowered.index(name) for name in NAME_COLUMNS if name in lowered), None)
+        for row in rows:
+            smiles = row[smiles_at].strip() if len(row) > smiles_at else ""
+            if smiles:
+                name = row[name_at].strip() if name_at is not None and len(row) > name_at else ""
+                yield Record(smiles, name, rows.line_num)
+
+
+def _find_column(path: Path, header: list[str], column: str | None) -> int:
+    lowered = [cell.strip().lower() for cell in header]
+    for wanted in (column.lower(),) if column else SMILES_COLUMNS:
+        if wanted in lowered:
+            return lowered.index(wanted)
+    wanted = column or "SMILES"
+    raise UserError(f"table '{path}' has no column '{wanted}'; its columns are: {', '.join(header)[:300]}")
+
+
+def _read_sdf(path: Path, column: str | None) -> Iterator[Record]:
+    from rdkit import Chem
+
+    from chemmara.chemistry.molecules import quiet
+
+    opener = gzip.open if path.name.lower().endswith(".gz") else open
+    with opener(path, "rb") as stream, quiet():
+        for number, mol in enumerate(Chem.ForwardSDMolSupplier(io.BufferedReader(stream)), 1):  # type: ignore[arg-type]
+            name = mol.GetProp("_Name") if mol is not None and mol.HasProp("_Name") else ""
+            yield Record(Chem.MolToSmiles(mol) if mol is not None else "", name, number)

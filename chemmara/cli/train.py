@@ -1,0 +1,57 @@
+"""chemmara train: fit a prior to molecules."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(train)
+
+
+def train(
+    data: Annotated[list[Path], typer.Argument(help=".smi, .csv, .tsv or .sdf files, also .gz")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="directory for corpus, checkpoints and the prior")],
+    validation: Annotated[Optional[Path], typer.Option(help="molecules for the validation loss [default: 2 % held out]")] = None,
+    epochs: Annotated[int, typer.Option(help="passes over the data")] = 10,
+    batch_size: Annotated[int, typer.Option(help="molecules a step")] = 128,
+    learning_rate: Annotated[float, typer.Option(help="highest learning rate")] = 2e-3,
+    weight_decay: Annotated[float, typer.Option(help="AdamW's weight decay")] = 0.0,
+    dropout: Annotated[float, typer.Option(help="dropout between layers")] = 0.0,
+    embedding_size: Annotated[int, typer.Option(help="size of the embedding")] = 256,
+    hidden_size: Annotated[int, typer.Option(help="units of each layer")] = 512,
+    layers: Annotated[int, typer.Option(help="number of layers")] = 3,
+    tokenizer: Annotated[str, typer.Option(help="smiles or selfies")] = "smiles",
+    randomize: Annotated[bool, typer.Option(help="write each molecule in a random spelling, another one each epoch")] = False,
+    max_tokens: Annotated[int, typer.Option(help="longer molecules are left out")] = 128,
+    samples: Annotated[int, typer.Option(help="molecules sampled after each epoch to measure validity and novelty")] = 1000,
+    column: Annotated[Optional[str], typer.Option(help="column of SMILES in a table [default: found by name]")] = None,
+    seed: Annotated[int, typer.Option(help="seed of weights, order and spellings")] = 0,
+    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16")] = "auto",
+    workers: Annotated[int, typer.Option(help="processes that read the files")] = 1,
+    checkpoint_seconds: Annotated[float, typer.Option(help="time between checkpoints")] = 300.0,
+    resume: Annotated[bool, typer.Option("--resume", help="go on where a stopped training was")] = False,
+) -> None:
+    """Train a prior on molecules: a file of any size, without holding it in memory."""
+    from chemmara.config import check
+    from chemmara.language.tokenizers import TOKENIZERS
+    from chemmara.training.settings import TrainSettings
+
+    shape = {"embedding_size": embedding_size, "hidden_size": hidden_size, "layers": layers, "dropout": dropout}
+    names = TrainSettings.model_fields.keys() - {"policy"}
+    given = {name: value for name, value in locals().items() if name in names}
+    settings = check(TrainSettings, {**given, "policy": {"name": "lstm", **shape}}, "train")
+    TOKENIZERS[tokenizer]
+    from chemmara.training.fit import train as run
+
+    command = "chemmara " + " ".join(Path(a).name if Path(a).exists() else a for a in sys.argv[1:])
+    weights = run(
+        data, out, settings, validation=validation, resume=resume, say=typer.echo,
+        progress=sys.stderr.isatty(), command=command,
+    )  # fmt: skip
+    typer.echo(f"prior written to {weights}")

@@ -1,0 +1,118 @@
+"""Batches of a corpus in shuffled order: bucketed by length, resumable at any batch, in constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chemmara.language.corpus import Corpus
+from chemmara.language.tokenizers import UnreadableText
+from chemmara.language.vocabulary import pad
+
+if TYPE_CHECKING:
+    import torch
+
+BLOCK = 256
+BLOCKS_IN_WINDOW = 128
+
+
+class TokenBatches:
+    """An iterable of id tensors (B, T) over a corpus; each pass is one epoch with its own order.
+
+    The order is shuffled in two stages so that memory does not grow with the corpus: blocks of neighbouring rows are
+    drawn in random order into a window, and the window is shuffled. Inside a window, molecules of like length share
+    a batch (a random batch of ChEMBL would be padding to four tenths). ``randomize`` writes each molecule in a random
+    spelling, seeded by (seed, epoch, row); a spelling outside the vocabulary or longer than ``max_tokens`` falls back
+    to the canonical one. ``state_dict`` remembers epoch and batch, as Lightning's stateful data loaders do.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        shuffle: bool = True,
+        randomize: bool = False,
+        max_tokens: int = 128,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.corpus, self.batch_size, self.seed = corpus, batch_size, seed
+        self.shuffle, self.randomize, self.max_tokens = shuffle, randomize, max_tokens
+        self.rank, self.world_size = rank, world_size
+        self.epoch = self.done = 0
+        self._sizes = self._window_sizes()
+
+    def _window_sizes(self) -> int:
+        window = BLOCK * BLOCKS_IN_WINDOW
+        full, rest = divmod(len(self.corpus), window)
+        batches = full * -(-window // self.batch_size) + -(-rest // self.batch_size)
+        return batches // self.world_size if self.world_size > 1 else batches
+
+    def __len__(self) -> int:
+        return self._sizes
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        import torch
+
+        if self.done >= len(self):  # the pass before came to its end (a trainer need not exhaust the iterator)
+            self.epoch, self.done = self.epoch + 1, 0
+        skip = self.done
+        for number, rows in enumerate(self._batches()):
+            if number < skip:
+                continue
+            self.done = number + 1
+            ids = self._spelled(rows) if self.randomize else self.corpus.batch(rows)
+            yield torch.from_numpy(ids)
+
+    def _batches(self) -> Iterator[NDArray[np.int64]]:
+        for number, rows in enumerate(self._all_batches()):
+            if number // self.world_size >= len(self):
+                return
+            if number % self.world_size == self.rank:
+                yield rows
+
+    def _all_batches(self) -> Iterator[NDArray[np.int64]]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        total = len(self.corpus)
+        blocks = np.arange(-(-total // BLOCK))
+        if self.shuffle:
+            # The short last block stays last, so that every window but the last one is full.
+            rng.shuffle(blocks[: total // BLOCK])
+        for start in range(0, len(blocks), BLOCKS_IN_WINDOW):
+            rows = np.concatenate(
+                [np.arange(b * BLOCK, min((b + 1) * BLOCK, total)) for b in blocks[start : start + BLOCKS_IN_WINDOW]]
+            )
+            if self.shuffle:
+                rng.shuffle(rows)
+            lengths = self.corpus.offsets[rows + 1] - self.corpus.offsets[rows]
+            rows = rows[np.argsort(lengths, kind="stable")]
+            parts = np.array_split(rows, range(self.batch_size, len(rows), self.batch_size))
+            order = rng.permutation(len(parts)) if self.shuffle else range(len(parts))
+            for index in order:
+                yield parts[index]
+
+    def _spelled(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        from chemmara.chemistry.molecules import randomize
+
+        vocabulary = self.corpus.vocabulary
+        result = []
+        for row, ids in zip(rows.tolist(), self.corpus.batch(rows)):
+            canonical = vocabulary.decode(ids[None])[0]
+            seed = int(np.random.default_rng([self.seed, self.epoch, row]).integers(2**31 - 1))
+            try:
+                spelled = vocabulary.encode(randomize(canonical, seed))
+            except UnreadableText:
+                spelled = vocabulary.encode(canonical)
+            result.append(spelled if len(spelled) <= self.max_tokens + 1 else vocabulary.encode(canonical))
+        return pad(result)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"epoch": self.epoch, "done": self.done}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.epoch, self.done = int(state["epoch"]), int(state["done"])

@@ -1,0 +1,123 @@
+"""Checkpoints that survive a kill at any moment: temporary file, fsync, rename; read back without running code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import time
+import warnings
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from chemmara.errors import RunError, UserError
+
+LAST = "last.ckpt"
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Silence Lightning's advice to developers inside the block; its warnings of substance stay."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning.pytorch")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*isinstance.treespec.*")
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels):
+                logger.setLevel(level)
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Lightning's checkpoint format, written so that the file at ``path`` is whole at every moment."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        target = Path(path)
+        temporary = target.with_name(f".{target.name}.partial")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "wb") as stream:
+                torch.save(checkpoint, stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, target)
+            sync_directory(target.parent)
+        except (OSError, RuntimeError) as error:
+            temporary.unlink(missing_ok=True)
+            raise RunError(f"checkpoint '{target}' could not be written: {_reason(error)}") from None
+
+    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
+        return read_checkpoint(path)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """A checkpoint's content. Only numbers and plain tables are accepted: nothing in the file can run.
+
+    Raises :class:`UserError` if the file is missing, damaged or holds anything else.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"checkpoint '{path}' does not exist") from None
+    except pickle.UnpicklingError:
+        raise UserError(f"checkpoint '{path}' is refused: it is damaged or holds more than weights and tables") from None
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"checkpoint '{path}' cannot be read: {_reason(error)}") from None
+    if not isinstance(content, dict) or "state_dict" not in content:
+        raise UserError(f"'{path}' is no checkpoint of chemmara")
+    return content
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).strip().split("\n")[0][:200]
+
+
+def sync_directory(folder: Path) -> None:
+    """Make a rename in ``folder`` durable (where the system can)."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows cannot open a directory; its rename is durable enough
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class TimedCheckpoint(pl.Callback):
+    """Writes ``last.ckpt`` every ``seconds``, and whenever training ends or is interrupted."""
+
+    def __init__(self, folder: str | Path, seconds: float) -> None:
+        self.path = Path(folder) / LAST
+        self.seconds = seconds
+        self._saved_at = time.monotonic()
+        self._saved_step = -1
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if time.monotonic() - self._saved_at >= self.seconds:
+            self.save(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.save(trainer)
+
+    def save(self, trainer: pl.Trainer) -> None:
+        """Write the checkpoint now, unless this step's is there already."""
+        if trainer.is_global_zero and trainer.global_step == self._saved_step:
+            return
+        trainer.save_checkpoint(self.path)
+        self._saved_at = time.monotonic()
+        self._saved_step = trainer.global_step

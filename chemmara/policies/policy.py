@@ -1,0 +1,50 @@
+"""What every language model of molecules can do, whatever its architecture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from chemmara.registry import Registry
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from chemmara.language.vocabulary import Vocabulary
+
+POLICIES: Registry[Any] = Registry("policy", ("chemmara.policies.recurrent",))
+
+MAX_TOKENS = 160
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Sampled sequences.
+
+    ids: (B, T) int64, each row up to and with its end token, then padding; a row that reached ``max_tokens`` has no
+    end token. log_prob: (B,) float32, nats, total over the sequence, end token included.
+    """
+
+    ids: Tensor
+    log_prob: Tensor
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class Policy(Protocol):
+    """A distribution over token sequences. Its weights and vocabulary are stored together (policies.storage)."""
+
+    architecture: str
+    vocabulary: Vocabulary
+
+    def sample(
+        self, n: int, *, generator: torch.Generator, temperature: float = 1.0, max_tokens: int = MAX_TOKENS
+    ) -> Sequences:
+        """``n`` independent sequences. ``log_prob`` is that of the distribution sampled from (at ``temperature``)."""
+        ...
+
+    def log_prob(self, ids: Tensor) -> Tensor:
+        """Total log-probability (B,) in nats, float32, of padded ids (B, T), end token included; has a gradient."""
+        ...

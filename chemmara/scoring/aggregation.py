@@ -1,0 +1,48 @@
+"""Aggregation: the transformed scores of one molecule become its total in [0, 1].
+
+Each is a function ``(scores (m, n), weights (m,)) -> (n,)`` for m components and n molecules. NaN in any row makes the
+column NaN: a failed oracle is never averaged away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chemmara.registry import Registry
+
+Array = NDArray[np.float64]
+Aggregation = Callable[[Array, Array], Array]
+AGGREGATIONS: Registry[Aggregation] = Registry("aggregation", ())
+
+
+@AGGREGATIONS.register("geometric_mean")
+def geometric_mean(scores: Array, weights: Array) -> Array:
+    """(prod_i s_i^w_i)^(1 / sum w): one component at 0 makes the total 0."""
+    return product(scores, weights / weights.sum())
+
+
+@AGGREGATIONS.register("arithmetic_mean")
+def arithmetic_mean(scores: Array, weights: Array) -> Array:
+    """sum_i w_i s_i / sum w: a strong component makes up for a weak one."""
+    return np.asarray(weights @ scores / weights.sum())
+
+
+@AGGREGATIONS.register("product")
+def product(scores: Array, weights: Array) -> Array:
+    """prod_i s_i^w_i: falls with every further component."""
+    return np.asarray(np.prod(scores ** weights[:, None], axis=0))
+
+
+def aggregate(name: str, scores: Array, weights: Array, filters: Array) -> Array:
+    """Totals (n,) of ``scores`` (m, n) with ``weights`` (m,), multiplied by every row of ``filters`` (f, n).
+
+    With no scores (m = 0) the filters alone make the total.
+    """
+    total = AGGREGATIONS[name].item(scores, weights) if len(scores) else np.ones(filters.shape[1])
+    total = np.clip(total * np.prod(filters, axis=0), 0.0, 1.0)
+    # NaN ** 0 is 1, so a failed component of weight 0 has to be put back.
+    failed = np.isnan(scores).any(axis=0) | np.isnan(filters).any(axis=0)
+    return np.where(failed, np.nan, total)

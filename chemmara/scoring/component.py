@@ -1,0 +1,142 @@
+"""What a scoring component is: one public call, one private hook. A new one is a file in ``components/``."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from rdkit import Chem
+
+from chemmara.chemistry.molecules import Molecule, quiet
+from chemmara.registry import Registry
+from chemmara.scoring.evaluation import Evaluation
+
+EXPENSIVE_US = 300.0
+"""Microseconds per molecule from which a component is worth spreading over processes."""
+
+
+class Component(ABC):
+    """Gives molecules a raw value in ``unit``. An author writes only :meth:`_score`.
+
+    ``bounds`` are the ends of the raw range (None: unbounded), ``cost_us`` an estimate in microseconds per molecule, and
+    ``example`` a transform to suggest to users. ``version`` goes up whenever the values of the same settings change, so
+    that stored ones are not mistaken for new ones. A constructor may set each of them on the instance, where
+    they depend on the parameters, and raises ConfigError (naming ``where``) for parameters that make no sense.
+
+    The value of a molecule may depend on nothing but the molecule and the parameters: not on its neighbours, the worker,
+    the order or the clock.
+    """
+
+    unit: ClassVar[str] = ""
+    version: ClassVar[int] = 1
+    bounds: tuple[float | None, float | None] = (0.0, 1.0)
+    cost_us: float = 10.0
+    example: str = "{ name = 'sigmoid', low = 0, high = 1 }"
+
+    def __init__(self, parameters: Any, where: str) -> None:
+        self.parameters = parameters
+        self.where = where
+
+    @classmethod
+    def resolve(cls, parameters: Any, folder: Path) -> Any:
+        """The parameters with relative paths made absolute: looked for in ``folder``, the config's own, then in the
+        working directory. A resolved config gives the same values from anywhere."""
+        updates = {
+            name: locate(value, folder) for name, value in parameters if isinstance(value, Path) and not value.is_absolute()
+        }
+        return parameters.model_copy(update=updates) if updates else parameters
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that the values depend on, as a plain table; a file stands by a hash of what is in it."""
+        table: dict[str, Any] = self.parameters.model_dump(mode="json")
+        files = {name: file_hash(value) for name, value in self.parameters if isinstance(value, Path)}
+        return {**table, **files}
+
+    def __call__(self, molecules: Sequence[Molecule]) -> list[Evaluation]:
+        """One evaluation per molecule, in order. Never raises for a molecule: a failure is NaN with its reason.
+
+        Where the batch raises, each molecule is tried alone, so that one cannot fail its neighbours.
+        """
+        with quiet():
+            try:
+                return self._evaluate(molecules)
+            except Exception as error:
+                if len(molecules) == 1:
+                    return [failure(error)]
+            return [evaluation for molecule in molecules for evaluation in self._alone(molecule)]
+
+    def _alone(self, molecule: Molecule) -> list[Evaluation]:
+        try:
+            return self._evaluate([molecule])
+        except Exception as error:
+            return [failure(error)]
+
+    def _evaluate(self, molecules: Sequence[Molecule]) -> list[Evaluation]:
+        values = self._score(molecules)
+        if len(values) != len(molecules):
+            reason = f"expected {len(molecules)} values, got {len(values)}"
+            return [Evaluation(math.nan, reason)] * len(molecules)
+        return [_evaluation(value) for value in values]
+
+    @abstractmethod
+    def _score(self, molecules: Sequence[Molecule]) -> Sequence[float | Evaluation] | np.ndarray[Any, Any]:
+        """Raw values, one per molecule, in order: numbers, NaN, or an Evaluation with its reason for a failure."""
+
+
+class PerMolecule(Component):
+    """A component that looks at one molecule at a time. An author writes only :meth:`_value`."""
+
+    def _score(self, molecules: Sequence[Molecule]) -> Sequence[float | Evaluation]:
+        return [self._value(molecule.mol) for molecule in molecules]
+
+    @abstractmethod
+    def _value(self, mol: Chem.Mol) -> float:
+        """The raw value of one molecule."""
+
+
+COMPONENTS: Registry[type[Component]] = Registry("component", ("chemmara.scoring.components",))
+
+
+def _evaluation(value: Any) -> Evaluation:
+    if isinstance(value, Evaluation):
+        if value.failed:
+            return Evaluation(math.nan, value.error or "no value")
+        value = value.value
+    if value is None:
+        return Evaluation(math.nan, "no value")
+    if isinstance(value, (str, bytes)):
+        return Evaluation(math.nan, f"not a number: {value!r:.80}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return Evaluation(math.nan, f"not a number: {type(value).__name__}")
+    if math.isfinite(number):
+        return Evaluation(number)
+    return Evaluation(math.nan, "not a number (NaN)" if math.isnan(number) else f"not a finite number ({number})")
+
+
+def failure(error: BaseException) -> Evaluation:
+    """A failed evaluation that tells what was raised, on one line."""
+    text = " ".join(str(error).split())[:300]
+    return Evaluation(math.nan, f"{type(error).__name__}: {text}" if text else type(error).__name__)
+
+
+def locate(path: Path, folder: Path) -> Path:
+    """``path`` made absolute: under ``folder`` if it is there, else under the working directory."""
+    beside = folder / path
+    return (beside if beside.exists() else path).absolute()
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes; '' where it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+

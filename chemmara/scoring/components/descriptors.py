@@ -1,0 +1,108 @@
+"""Physical and topological descriptors, one RDKit call each.
+
+>>> from chemmara.chemistry.molecules import read
+>>> paracetamol = read("CC(=O)Nc1ccc(O)cc1").molecule
+>>> from chemmara.scoring.component import COMPONENTS
+>>> weight = COMPONENTS["molecular_weight"].item(None, "")
+>>> round(weight([paracetamol])[0].value, 2)  # PubChem CID 1983: 151.16 g/mol
+151.16
+>>> round(weight([read("C" * 40).molecule])[0].value, 1)  # tetracontane, far outside drug-like space
+563.1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rdkit import Chem
+from rdkit.Chem import QED, Crippen, Descriptors, Lipinski, rdMolDescriptors
+
+from chemmara.scoring.component import COMPONENTS, PerMolecule
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """One number of a molecule: its RDKit function, and what a component tells about it."""
+
+    function: Callable[[Chem.Mol], float]
+    summary: str
+    unit: str
+    high: float | None = None
+    low: float | None = 0.0
+    cost_us: float = 10.0
+    example: str = ""
+
+
+def _stereocentres(mol: Chem.Mol) -> int:
+    return len(Chem.FindMolChiralCenters(mol, includeUnassigned=True, useLegacyImplementation=False))
+
+
+DESCRIPTORS: dict[str, Descriptor] = {
+    "qed": Descriptor(
+        QED.qed,
+        "Quantitative estimate of drug-likeness [Bickerton et al., Nat. Chem. 2012, 4, 90], weighted mean of eight desirabilities",
+        "",
+        high=1.0,
+        cost_us=860,
+    ),
+    "molecular_weight": Descriptor(
+        Descriptors.MolWt,
+        "Average molecular weight, hydrogens included",
+        "g/mol",
+        example="{ name = 'double_sigmoid', low = 200, high = 500 }",
+    ),
+    "logp": Descriptor(
+        Crippen.MolLogP,
+        "Octanol-water partition coefficient, additive atom model [Wildman and Crippen, JCICS 1999, 39, 868]",
+        "log10 units",
+        low=None,
+        cost_us=210,
+        example="{ name = 'double_sigmoid', low = 1, high = 4, coef_div = 3, coef_si = 5, coef_se = 5 }",
+    ),
+    "tpsa": Descriptor(
+        rdMolDescriptors.CalcTPSA,
+        "Topological polar surface area, N and O only [Ertl et al., J. Med. Chem. 2000, 43, 3714]",
+        "Å^2",
+        example="{ name = 'double_sigmoid', low = 40, high = 120 }",
+    ),
+    "hbd": Descriptor(Lipinski.NumHDonors, "Hydrogen-bond donors, RDKit's Lipinski pattern", "count"),
+    "hba": Descriptor(Lipinski.NumHAcceptors, "Hydrogen-bond acceptors, RDKit's Lipinski pattern", "count"),
+    "rotatable_bonds": Descriptor(
+        rdMolDescriptors.CalcNumRotatableBonds, "Rotatable bonds, RDKit's strict definition (no amides)", "count", cost_us=20
+    ),
+    "rings": Descriptor(rdMolDescriptors.CalcNumRings, "Rings in the smallest set of smallest rings", "count"),
+    "aromatic_rings": Descriptor(rdMolDescriptors.CalcNumAromaticRings, "Aromatic rings", "count"),
+    "fraction_csp3": Descriptor(
+        rdMolDescriptors.CalcFractionCSP3, "Share of the carbons that are sp3 (0 without carbon)", "", high=1.0
+    ),
+    "stereocentres": Descriptor(
+        _stereocentres, "Tetrahedral stereocentres, assigned or not", "count", cost_us=100
+    ),
+    "heavy_atoms": Descriptor(
+        lambda mol: mol.GetNumHeavyAtoms(),
+        "Atoms other than hydrogen",
+        "count",
+        example="{ name = 'step', low = 15, high = 35 }",
+    ),
+}
+
+
+def _register(name: str, descriptor: Descriptor) -> None:
+    def value(self: PerMolecule, mol: Chem.Mol) -> float:
+        return float(descriptor.function(mol))
+
+    attributes = {
+        "__doc__": f"{descriptor.summary}.",
+        "__module__": __name__,
+        "unit": descriptor.unit,
+        "bounds": (descriptor.low, descriptor.high),
+        "cost_us": descriptor.cost_us,
+        "example": descriptor.example or "{ name = 'step', low = 0, high = 5 }",
+        "_value": value,
+    }
+    COMPONENTS.register(name)(type(name.title().replace("_", ""), (PerMolecule,), attributes))
+
+
+for _name, _descriptor in DESCRIPTORS.items():
+    _register(_name, _descriptor)

@@ -1,0 +1,203 @@
+"""The scoring function: molecules in, one row of :class:`Scores` each out, no row ever dropped.
+
+>>> scores = ScoringFunction({"component": [{"name": "qed"}]})(["CC(=O)Nc1ccc(O)cc1", "C1CC"])
+>>> scores.total.round(3)
+array([0.595,   nan])
+>>> scores.errors
+[None, 'invalid SMILES: cannot be parsed as SMILES: unclosed ring 1']
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chemmara.chemistry.molecules import Molecule, read
+from chemmara.config import Table, read_table
+from chemmara.errors import ConfigError
+from chemmara.scoring import transforms, work
+from chemmara.scoring.aggregation import aggregate
+from chemmara.scoring.component import EXPENSIVE_US
+from chemmara.scoring.evaluation import Evaluation, EvaluationStore, Executor, MemoryStore, Task
+from chemmara.scoring.settings import ComponentSettings, ScoringSettings
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What scoring says of a batch of B molecules; every field has length B, in the order of the batch.
+
+    ``total`` is in [0, 1], or NaN for text that is no molecule and where a component failed; ``errors`` then has the
+    reason. ``raw`` (in the component's unit) and ``transformed`` (in [0, 1]) are by label. ``valid`` tells the two kinds of
+    NaN apart. ``evaluations`` counts the values (one component on one molecule) computed in this call rather than
+    found in the store; retries do not count again.
+    """
+
+    total: Array
+    raw: dict[str, Array]
+    transformed: dict[str, Array]
+    valid: NDArray[np.bool_]
+    errors: list[str | None]
+    evaluations: int = 0
+
+    @property
+    def failed(self) -> NDArray[np.bool_]:
+        """(B,) valid molecules whose score is not known."""
+        return np.asarray(self.valid & np.isnan(self.total))
+
+    def __len__(self) -> int:
+        return len(self.total)
+
+
+class ScoringFunction:
+    """Scores batches of molecules by the components of a ``[scoring]`` table.
+
+    ``executor`` runs the components that are worth it elsewhere, in tasks of ``chunk`` molecules; without one everything
+    runs in this process. ``store`` remembers evaluations; each finished chunk is in it before it is used. A
+    failed evaluation is tried up to ``retry`` times again before the failure is recorded.
+    """
+
+    def __init__(
+        self,
+        settings: ScoringSettings | Mapping[str, Any],
+        executor: Executor | None = None,
+        store: EvaluationStore | None = None,
+        chunk: int = 16,
+        retry: int = 0,
+    ) -> None:
+        if chunk < 1 or retry < 0:
+            raise ValueError(f"chunk must be at least 1 and retry at least 0, got {chunk} and {retry}")
+        self.settings = settings if isinstance(settings, ScoringSettings) else ScoringSettings.parse(settings)
+        self._executor = executor
+        self._store: EvaluationStore = MemoryStore() if store is None else store
+        self._chunk = chunk
+        self._retry = retry
+
+    @classmethod
+    def from_config(cls, config: str | Path | Mapping[str, Any], **options: Any) -> ScoringFunction:
+        """From a config file, a whole config, or its ``[scoring]`` table alone; ``options`` go to the constructor."""
+        return cls(ScoringSettings.parse(*_scoring_table(config)), **options)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The components' labels, in order."""
+        return self.settings.labels
+
+    def __call__(self, molecules: Sequence[Molecule | str | None]) -> Scores:
+        """Score a batch. Text is read first; repeats of a molecule are computed once."""
+        rows = [_reading(molecule) for molecule in molecules]
+        distinct = {molecule.smiles: molecule for molecule, _ in rows if molecule is not None}
+        known, computed = self._evaluate(distinct)
+        values = self._values(known, list(distinct))
+        total, raw, transformed = values
+        index = {smiles: number for number, smiles in enumerate(distinct)}
+        at = np.array([-1 if molecule is None else index[molecule.smiles] for molecule, _ in rows], dtype=int)
+        reasons = [self._reason(known, smiles) for smiles in distinct]
+        return Scores(
+            total=_spread(total, at),
+            raw={label: _spread(row, at) for label, row in zip(self.labels, raw, strict=True)},
+            transformed={label: _spread(row, at) for label, row in zip(self.labels, transformed, strict=True)},
+            valid=at >= 0,
+            errors=[error if number < 0 else reasons[number] for (_, error), number in zip(rows, at, strict=True)],
+            evaluations=computed,
+        )
+
+    def _evaluate(self, molecules: dict[str, Molecule]) -> tuple[list[dict[str, Evaluation]], int]:
+        """The evaluations of distinct molecules by component and SMILES, and how many were not in the store."""
+        components = self.settings.components
+        known = [dict(self._store.lookup(component.spec.key, list(molecules))) for component in components]
+        jobs = [
+            (number, [smiles for smiles in molecules if smiles not in found]) for number, found in enumerate(known)
+        ]
+        computed = sum(len(missing) for _, missing in jobs)
+        for attempt in range(self._retry + 1):
+            again: list[tuple[int, list[str]]] = []
+            for number, chunk, evaluations in self._run(jobs, molecules):
+                pairs = list(zip(chunk, evaluations, strict=True))
+                final = [pair for pair in pairs if attempt == self._retry or not pair[1].failed]
+                self._store.record(components[number].spec.key, final)
+                known[number].update(final)
+                again.append((number, [smiles for smiles in chunk if smiles not in known[number]]))
+            # Executors answer in any order; the next round must not depend on it.
+            jobs = sorted((job for job in again if job[1]), key=lambda job: job[0])
+        return known, computed
+
+    def _run(
+        self, jobs: list[tuple[int, list[str]]], molecules: dict[str, Molecule]
+    ) -> Iterator[tuple[int, Sequence[str], list[Evaluation]]]:
+        """(component, SMILES, evaluations) chunk by chunk: cheap components first and here, the others wherever they run."""
+        components = self.settings.components
+        elsewhere: list[tuple[int, Task]] = []
+        for number, missing in jobs:
+            component = components[number]
+            cheap = component.cost_us < EXPENSIVE_US
+            for chunk in _chunks(missing, len(missing) if cheap else self._chunk):
+                if cheap or self._executor is None:
+                    built = work.component(component.spec)
+                    yield number, chunk, built([molecules[smiles] for smiles in chunk])
+                else:
+                    elsewhere.append((number, Task(component.spec, tuple(chunk))))
+        if elsewhere and self._executor is not None:
+            for index, evaluations in self._executor.run([task for _, task in elsewhere]):
+                number, task = elsewhere[index]
+                yield number, task.smiles, evaluations
+
+    def _values(self, known: list[dict[str, Evaluation]], smiles: list[str]) -> tuple[Array, Array, Array]:
+        """Totals (n,), raw and transformed values (components, n) of distinct molecules."""
+        components = self.settings.components
+        raw = np.array([[found[text].value for text in smiles] for found in known], dtype=float)
+        raw = raw.reshape(len(components), len(smiles))
+        scores = np.array([_transformed(component, row) for component, row in zip(components, raw, strict=True)])
+        filters = np.array([component.filter for component in components], dtype=bool)
+        weights = np.array([component.weight for component in components], dtype=float)
+        total = aggregate(self.settings.aggregation, scores[~filters], weights[~filters], scores[filters])
+        return total, raw, scores
+
+    def _reason(self, known: list[dict[str, Evaluation]], smiles: str) -> str | None:
+        reasons = [
+            f"{label}: {found[smiles].error or 'no value'}"
+            for label, found in zip(self.labels, known, strict=True)
+            if found[smiles].failed
+        ]
+        return "; ".join(reasons) or None
+
+
+def _reading(molecule: Molecule | str | None) -> tuple[Molecule | None, str | None]:
+    if isinstance(molecule, str):
+        found, error = read(molecule)
+        return found, error and f"invalid SMILES: {error}"
+    return molecule, "no molecule" if molecule is None else None
+
+
+def _transformed(component: ComponentSettings, raw: Array) -> Array:
+    if component.transform is None:
+        return np.clip(raw, 0.0, 1.0)
+    return transforms.apply(component.transform.name, component.transform.parameters, raw)
+
+
+def _spread(values: Array, at: NDArray[np.int_]) -> Array:
+    """Values of distinct molecules (n,) to the rows of the batch (B,), NaN where ``at`` is -1."""
+    return np.append(values, np.nan)[at]
+
+
+def _chunks(smiles: list[str], size: int) -> Iterator[list[str]]:
+    for start in range(0, len(smiles), max(size, 1)):
+        yield smiles[start : start + size]
+
+
+def _scoring_table(config: str | Path | Mapping[str, Any]) -> tuple[Table, str, Path]:
+    if isinstance(config, Mapping):
+        inner = config.get("scoring", config)
+        folder = Path(".")
+    else:
+        table = read_table(config)
+        if "scoring" not in table:
+            raise ConfigError(f"config file '{config}' has no [scoring] table")
+        inner, folder = table["scoring"], Path(config).parent
+    return inner, "scoring", folder

@@ -1,0 +1,268 @@
+"""The ledger: every oracle result, committed as it returns, and every sampled row of every run, in one SQLite file."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from chemmara.errors import ChemmaraError, RunError, UserError
+from chemmara.scoring.database import acquire_lock, connect_reader, connect_writer, decode, encode, explained
+from chemmara.scoring.evaluation import Evaluation
+
+APPLICATION_ID = 0x63686D61  # "chma", in the file's header: tells a ledger from any other database
+SCHEMA_VERSION = 1
+
+# Columns of numbers have no declared type: SQLite's REAL turns -0.0 into 0.0. NaN is NULL.
+_SCHEMA = """
+CREATE TABLE evaluations (key TEXT NOT NULL, smiles NOT NULL, value, error, PRIMARY KEY (key, smiles)) WITHOUT ROWID;
+CREATE TABLE runs (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE rows (
+    run INTEGER NOT NULL, step INTEGER NOT NULL, idx INTEGER NOT NULL, smiles NOT NULL, sampled NOT NULL,
+    valid INTEGER NOT NULL, score, raw TEXT NOT NULL, transformed TEXT NOT NULL, scaffold NOT NULL, error,
+    agent_log_prob, prior_log_prob, PRIMARY KEY (run, step, idx)) WITHOUT ROWID;
+"""
+_COLUMNS = (
+    "step, idx, smiles, sampled, valid, score, raw, transformed, scaffold, error, agent_log_prob, prior_log_prob"
+)
+_LOOKUP = 500  # SMILES a query: below SQLite's oldest limit on variables
+_PAGE = 1000  # rows a query: a reader of a long run never holds a transaction that a writer waits for
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """One sampled sequence of a run."""
+
+    step: int
+    index: int  # place within the step's batch
+    smiles: str  # canonical if valid, else as sampled
+    sampled: str  # the string that the log-probabilities belong to
+    valid: bool
+    score: float  # total in [0, 1], NaN if there is none
+    raw: Mapping[str, float]  # per component label, in the component's unit
+    transformed: Mapping[str, float]  # per component label, in [0, 1]
+    scaffold: str  # Bemis-Murcko SMILES, "" for none
+    error: str | None  # why it is invalid or has no score
+    agent_log_prob: float  # nats, total, end token included
+    prior_log_prob: float
+
+
+class RunInfo(NamedTuple):
+    """How far a run has come: number of rows, and the last step that has any (-1 for none)."""
+
+    run: str
+    rows: int
+    last_step: int
+
+
+class Ledger:
+    """An :class:`~chemmara.scoring.evaluation.EvaluationStore` on disk, and the rows of the runs that share it.
+
+    One process writes; any number read, also while it writes and after it was killed. A write is on the disk when its
+    method returns. Raises :class:`UserError` when ``path`` cannot be opened as a ledger, and :class:`RunError` when
+    another process is writing to it, the disk is full, or the file turns out to be damaged.
+    """
+
+    def __init__(self, path: str | Path, read_only: bool = False) -> None:
+        self.path = Path(path)
+        self.read_only = read_only
+        self._lock: sqlite3.Connection | None = None
+        self._copy: Path | None = None
+        self._open: sqlite3.Connection | None = None
+        self._run_ids: dict[str, int] = {}
+        try:
+            with explained(self.path, UserError):
+                if read_only:
+                    self._open, self._copy = connect_reader(self.path)
+                else:
+                    self._lock = acquire_lock(self.path)
+                    self._open = connect_writer(self.path)
+                self._check_schema()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        if self._open is None:
+            raise ValueError(f"ledger '{self.path}' is closed")
+        return self._open
+
+    def _check_schema(self) -> None:
+        application = self._db.execute("PRAGMA application_id").fetchone()[0]
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if application == 0 and version == 0 and tables == 0:
+            if self.read_only:
+                raise UserError(f"ledger '{self.path}' is empty: no run has begun")
+            with self._transaction(UserError):
+                for statement in _SCHEMA.split(";"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA application_id={APPLICATION_ID}")
+                self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        elif application != APPLICATION_ID:
+            raise UserError(f"'{self.path}' is a database, but not a ledger")
+        elif version > SCHEMA_VERSION:
+            raise UserError(
+                f"ledger '{self.path}' was written by a newer version of chemmara (its format is {version}, this version "
+                f"reads up to {SCHEMA_VERSION}); upgrade chemmara"
+            )
+
+    @contextmanager
+    def _transaction(self, error_type: type[ChemmaraError] = RunError) -> Iterator[None]:
+        if self.read_only:
+            raise ValueError(f"ledger '{self.path}' was opened for reading only")
+        with explained(self.path, error_type):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._run_ids.clear()  # an id that this transaction made is void
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def lookup(self, key: str, smiles: Sequence[str]) -> dict[str, Evaluation]:
+        """The known evaluations among ``smiles``, failed ones with their reason."""
+        found: dict[str, Evaluation] = {}
+        distinct = list(dict.fromkeys(smiles))
+        with explained(self.path):
+            for start in range(0, len(distinct), _LOOKUP):
+                part = [encode(s) for s in distinct[start : start + _LOOKUP]]
+                query = (
+                    "SELECT smiles, value, error FROM evaluations "
+                    f"WHERE key = ? AND smiles IN ({','.join('?' * len(part))})"
+                )
+                for text, value, error in self._db.execute(query, (key, *part)):
+                    found[decode(text)] = Evaluation(_number(value), error if error is None else decode(error))
+        return found
+
+    def record(self, key: str, evaluations: Sequence[tuple[str, Evaluation]]) -> None:
+        """Store; on the disk when this returns. A later value for the same molecule replaces the earlier."""
+        if not evaluations:
+            return
+        values = [
+            (key, encode(smiles), _cell(value), None if error is None else encode(error))
+            for smiles, (value, error) in evaluations
+        ]
+        with self._transaction():
+            self._db.executemany("INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?, ?)", values)
+
+    def write_step(self, run: str, step: int, rows: Sequence[RunRow]) -> None:
+        """Put ``rows`` in the place of whatever the run has for this step."""
+        if any(row.step != step for row in rows):
+            raise ValueError(f"rows of another step than {step}")
+        with self._transaction():
+            self._db.execute("INSERT OR IGNORE INTO runs (name) VALUES (?)", (run,))
+            run_id = self._run_id(run)
+            self._db.execute("DELETE FROM rows WHERE run = ? AND step = ?", (run_id, int(step)))
+            self._db.executemany(
+                f"INSERT INTO rows (run, {_COLUMNS}) VALUES (?{', ?' * 12})", [(run_id, *_to_cells(row)) for row in rows]
+            )
+
+    def truncate(self, run: str, after_step: int) -> None:
+        """Forget the run's rows of the steps after ``after_step``. Evaluations stay: they were paid for."""
+        with self._transaction():
+            self._db.execute("DELETE FROM rows WHERE run = ? AND step > ?", (self._run_id(run), int(after_step)))
+
+    def rows(self, run: str) -> Iterator[RunRow]:
+        """The rows of a run in the order of (step, index), a page at a time; none for an unknown run."""
+        query = (
+            f"SELECT {_COLUMNS} FROM rows WHERE run = ? AND (step, idx) > (?, ?) ORDER BY step, idx LIMIT {_PAGE}"
+        )
+        last = (-(2**63), 0)
+        while True:
+            with explained(self.path):
+                page = self._db.execute(query, (self._run_id(run), *last)).fetchall()
+            yield from map(_from_cells, page)
+            if len(page) < _PAGE:
+                return
+            last = page[-1][0], page[-1][1]
+
+    def runs(self) -> list[str]:
+        """The names of the runs that have written rows, sorted."""
+        with explained(self.path):
+            return sorted(name for (name,) in self._db.execute("SELECT name FROM runs"))
+
+    def run_info(self, run: str) -> RunInfo:
+        """How far a run has come; an unknown run has no rows."""
+        query = "SELECT count(*), coalesce(max(step), -1) FROM rows WHERE run = ?"
+        with explained(self.path):
+            return RunInfo(run, *self._db.execute(query, (self._run_id(run),)).fetchone())
+
+    def _run_id(self, run: str) -> int:
+        if run not in self._run_ids:
+            found = self._db.execute("SELECT id FROM runs WHERE name = ?", (run,)).fetchone()
+            if found is None:
+                return -1
+            self._run_ids[run] = found[0]
+        return self._run_ids[run]
+
+    def close(self) -> None:
+        """Close the file and let another process write. Closing twice does nothing."""
+        for connection in (self._open, self._lock):
+            if connection is not None:
+                connection.close()
+        self._open = self._lock = None
+        if self._copy is not None:
+            shutil.rmtree(self._copy, ignore_errors=True)
+            self._copy = None
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _cell(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _number(cell: float | None) -> float:
+    return math.nan if cell is None else float(cell)
+
+
+def _to_cells(row: RunRow) -> tuple[Any, ...]:
+    return (
+        int(row.step),
+        int(row.index),
+        encode(row.smiles),
+        encode(row.sampled),
+        int(row.valid),
+        _cell(row.score),
+        json.dumps({label: float(value) for label, value in row.raw.items()}),
+        json.dumps({label: float(value) for label, value in row.transformed.items()}),
+        encode(row.scaffold),
+        None if row.error is None else encode(row.error),
+        _cell(row.agent_log_prob),
+        _cell(row.prior_log_prob),
+    )
+
+
+def _from_cells(cells: tuple[Any, ...]) -> RunRow:
+    step, index, smiles, sampled, valid, score, raw, transformed, scaffold, error, agent, prior = cells
+    return RunRow(
+        step=step,
+        index=index,
+        smiles=decode(smiles),
+        sampled=decode(sampled),
+        valid=bool(valid),
+        score=_number(score),
+        raw=json.loads(raw),
+        transformed=json.loads(transformed),
+        scaffold=decode(scaffold),
+        error=None if error is None else decode(error),
+        agent_log_prob=_number(agent),
+        prior_log_prob=_number(prior),
+    )

@@ -1,0 +1,68 @@
+"""Running components: what the scoring function does in its own process and what a spawned worker does.
+
+A worker imports this module and RDKit, nothing heavier.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+from chemmara.chemistry.molecules import Molecule, read
+from chemmara.config import check
+from chemmara.scoring.component import COMPONENTS, Component
+from chemmara.scoring.evaluation import ComponentSpec, Evaluation
+
+_KEPT = 64  # components kept built in one process, far more than any config has
+_built: OrderedDict[str, Component] = OrderedDict()
+
+
+def component(spec: ComponentSpec) -> Component:
+    """The component of a spec, built on the first call in this process and kept. Raises ConfigError."""
+    if spec.key in _built:
+        _built.move_to_end(spec.key)
+        return _built[spec.key]
+    built = build(spec.name, spec.parameters, spec.name)
+    keep(spec, built)
+    return built
+
+
+def build(name: str, parameters: dict[str, Any], where: str) -> Component:
+    """A new component. Raises ConfigError that names the place ``where``."""
+    entry = COMPONENTS[name]
+    return entry.item(check(entry.parameters, parameters, where), where)
+
+
+def keep(spec: ComponentSpec, built: Component) -> None:
+    """Remember a component in this process, so that the same settings are not loaded twice."""
+    _built[spec.key] = built
+    while len(_built) > _KEPT:
+        _built.popitem(last=False)
+
+
+def spec_of(name: str, built: Component) -> ComponentSpec:
+    """The spec of a built component; its key is a hash of the name, the version and all that the values depend on."""
+    identity = json.dumps([name, built.version, built.identity()], sort_keys=True, separators=(",", ":"))
+    parameters = built.parameters.model_dump(mode="json", exclude_none=True)
+    return ComponentSpec(name, parameters, hashlib.sha256(identity.encode()).hexdigest())
+
+
+def evaluate(spec: ComponentSpec, smiles: Sequence[str]) -> list[Evaluation]:
+    """One evaluation per canonical SMILES, in order; what a worker calls.
+
+    Raises ConfigError only where the component itself cannot be built (a file that is gone, for example).
+    """
+    return evaluate_molecules(component(spec), [read(text) for text in smiles])
+
+
+def evaluate_molecules(built: Component, readings: Sequence[tuple[Molecule | None, str | None]]) -> list[Evaluation]:
+    """One evaluation per reading: text that is no molecule fails with its reason, the component sees only the rest."""
+    answers = iter(built([molecule for molecule, _ in readings if molecule is not None]))
+    return [
+        next(answers) if molecule is not None else Evaluation(math.nan, f"invalid SMILES: {error}")
+        for molecule, error in readings
+    ]
