@@ -11,7 +11,7 @@ import chemmara
 
 ROOT = Path(chemmara.__file__).parent
 LEVELS = [
-    {"errors", "config", "registry"},
+    {"errors", "config", "registry", "interrupts"},
     {"klrl"},
     {"chemistry"},
     {"language", "scoring", "metrics"},

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 
 from chemmara.chemistry.molecules import quiet
+from chemmara.errors import ConfigError
 
 MAX_HEAVY_ATOMS = 150
 """Larger molecules are refused: embedding time grows with the cube of the atoms, and a clock must not decide."""
@@ -29,6 +31,8 @@ def embed(mol: Chem.Mol, n: int = 1, seed: int = 0, mmff: bool = False) -> Embed
     coordinates. [Riniker and Landrum, JCIM 2015, 55, 2562; Wang et al., JCIM 2020, 60, 2044]
     """
     heavy = mol.GetNumHeavyAtoms()
+    if heavy == 0:
+        return Embedding(None, "no conformer: no heavy atoms")
     if heavy > MAX_HEAVY_ATOMS:
         return Embedding(None, f"no conformer: {heavy} heavy atoms, at most {MAX_HEAVY_ATOMS} are embedded")
     if any(atom.GetAtomicNum() == 0 for atom in mol.GetAtoms()):
@@ -42,7 +46,7 @@ def embed(mol: Chem.Mol, n: int = 1, seed: int = 0, mmff: bool = False) -> Embed
 
 def _embed(mol: Chem.Mol, n: int, seed: int, mmff: bool) -> Embedding:
     for random_coordinates in (False, True):
-        parameters = rdDistGeom.ETKDGv3()
+        parameters: Any = rdDistGeom.ETKDGv3()
         parameters.randomSeed = seed % (2**31 - 1)
         parameters.maxIterations = _ATTEMPTS
         parameters.numThreads = 1
@@ -54,3 +58,19 @@ def _embed(mol: Chem.Mol, n: int, seed: int, mmff: bool) -> Embedding:
     if mmff and rdForceFieldHelpers.MMFFHasAllMoleculeParams(mol):
         rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(mol, numThreads=1)
     return Embedding(mol, None)
+
+
+def read_pose(path: Path, where: str) -> Chem.Mol:
+    """The first molecule of an SDF or mol file with its 3D coordinates; raises :class:`ConfigError` without."""
+    if not path.is_file():
+        raise ConfigError(f"{where}: file '{path}' does not exist")
+    with quiet():
+        try:
+            mol = Chem.MolFromMolFile(str(path))
+        except (RuntimeError, ValueError, OSError):
+            mol = None
+    if mol is None or mol.GetNumHeavyAtoms() == 0:
+        raise ConfigError(f"{where}: '{path}' cannot be read as an SDF with heavy atoms")
+    if mol.GetNumConformers() == 0 or not mol.GetConformer().Is3D():
+        raise ConfigError(f"{where}: '{path}' has no 3D coordinates")
+    return mol

@@ -3,7 +3,7 @@
 >>> from chemmara.chemistry.molecules import read
 >>> ethanol, propanol = (read(s).molecule.mol for s in ("CCO", "CCCO"))
 >>> print(tanimoto(fingerprint(ethanol, "ecfp4"), [fingerprint(m, "ecfp4") for m in (ethanol, propanol)]).round(3))
-[1.    0.444]
+[1.    0.556]
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from typing import Any, Literal, get_args
 import numpy as np
 from rdkit import Chem, DataStructs
 from rdkit.Chem import rdFingerprintGenerator
-from rdkit.Chem.Pharm2D import Generate, Gobbi_Pharm2D
 
 FingerprintName = Literal["ecfp4", "ecfp6", "fcfp4", "atom_pairs", "phco"]
 NAMES: tuple[str, ...] = get_args(FingerprintName)
 SIZE = 2048
 ATOM_PAIR_DISTANCE = 10
 """Longest topological distance of an atom pair, in bonds, as the GuacaMol and PMO benchmarks have it."""
+
+MAX_PHARMACOPHORE_ATOMS = 100
+"""Larger molecules have no phco fingerprint: its triples grow with the cube, C300 takes a minute."""
 
 
 @cache
@@ -38,7 +40,8 @@ def fingerprint(mol: Chem.Mol, name: FingerprintName = "ecfp4", counts: bool = F
     """The fingerprint of a molecule: ``size`` bits, or unhashed sparse counts (exact: no two features share a bin).
 
     ``phco`` is Gobbi's 2D pharmacophore [Gobbi and Poppinger, Biotechnol. Bioeng. 1998, 61, 47]: unhashed bits whatever
-    ``size`` says, some 7 ms a molecule, no counts.
+    ``size`` says, some 7 ms a molecule, no counts; ValueError
+    above MAX_PHARMACOPHORE_ATOMS.
     """
     return function(name, counts, size)(mol)
 
@@ -50,9 +53,18 @@ def function(name: FingerprintName, counts: bool = False, size: int = SIZE) -> C
     if name == "phco":
         if counts:
             raise ValueError("phco fingerprints are bits: they have no counts")
-        return lambda mol: Generate.Gen2DFingerprint(mol, Gobbi_Pharm2D.factory)
+        return _pharmacophore
     generator = _generator(name, size)
-    return generator.GetSparseCountFingerprint if counts else generator.GetFingerprint
+    chosen: Callable[[Chem.Mol], Any] = generator.GetSparseCountFingerprint if counts else generator.GetFingerprint
+    return chosen
+
+
+def _pharmacophore(mol: Chem.Mol) -> Any:
+    if mol.GetNumHeavyAtoms() > MAX_PHARMACOPHORE_ATOMS:
+        raise ValueError(f"more than {MAX_PHARMACOPHORE_ATOMS} heavy atoms, too many for a 2D pharmacophore")
+    from rdkit.Chem.Pharm2D import Generate, Gobbi_Pharm2D
+
+    return Generate.Gen2DFingerprint(mol, Gobbi_Pharm2D.factory)  # type: ignore[no-untyped-call]
 
 
 def tanimoto(one: Any, others: Sequence[Any]) -> np.ndarray:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from rdkit import Chem, rdBase
 
 from chemmara.chemistry import scaffolds
+from chemmara.chemistry.diagnosis import explain, parser
 from chemmara.errors import ConfigError
 
 MAX_LENGTH = 5_000
@@ -90,7 +91,7 @@ def _not_smiles(text: str) -> str | None:
 def _read(text: str) -> Reading:
     mol = _parse(text)
     if mol is None:
-        return Reading(None, _why(text))
+        return Reading(None, explain(text))
     if mol.GetNumAtoms() == 0:
         return Reading(None, "no atoms")
     for _ in range(_SETTLE):
@@ -99,72 +100,15 @@ def _read(text: str) -> Reading:
             return Reading(Molecule(smiles, mol), None)
         text, mol = smiles, _parse(smiles)
         if mol is None:
-            return Reading(None, f"its canonical SMILES cannot be read back: {_why(smiles)}")
+            return Reading(None, f"its canonical SMILES cannot be read back: {explain(smiles)}")
     return Reading(None, "has no stable canonical SMILES")
 
 
-def _parameters(sanitize: bool) -> Chem.SmilesParserParams:
-    parameters = Chem.SmilesParserParams()
-    parameters.parseName = False
-    parameters.allowCXSMILES = False
-    parameters.sanitize = sanitize
-    return parameters
-
-
-_SANITIZED = _parameters(True)
-_RAW = _parameters(False)
+_STRICT = parser(sanitize=True)
 
 
 def _parse(text: str) -> Chem.Mol | None:
-    return Chem.MolFromSmiles(text, _SANITIZED)
-
-
-def _why(text: str) -> str:
-    """The reason why a SMILES was refused, from a second look that only failures pay for."""
-    raw = Chem.MolFromSmiles(text, _RAW)
-    if raw is None:
-        return f"cannot be parsed as SMILES: {_syntax(text)}"
-    for problem in Chem.DetectChemistryProblems(raw):
-        kind = problem.GetType()
-        if kind == "AtomValenceException":
-            atom = raw.GetAtomWithIdx(problem.GetAtomIdx())
-            return f"valence of {atom.GetSymbol()} (atom {atom.GetIdx()}) exceeded"
-        if kind == "KekulizeException":
-            return f"cannot be kekulized: aromatic atoms {', '.join(str(i) for i in problem.GetAtomIndices())}"
-        return f"cannot be sanitized: {problem.Message()}"
-    return "cannot be sanitized"
-
-
-def _syntax(text: str) -> str:
-    depth = 0
-    for character in text:
-        depth += (character == "(") - (character == ")")
-        if depth < 0:
-            return "unopened parenthesis"
-    if depth:
-        return "unclosed parenthesis"
-    if text.count("[") != text.count("]"):
-        return "unbalanced bracket"
-    open_rings = _open_rings(text)
-    return f"unclosed ring {open_rings[0]}" if open_rings else "syntax error"
-
-
-def _open_rings(text: str) -> list[str]:
-    labels: dict[str, None] = {}
-    inside = False
-    position = 0
-    while position < len(text):
-        character = text[position]
-        inside = character == "[" or (inside and character != "]")
-        step = 3 if character == "%" else 1
-        if not inside and (character.isdigit() or character == "%"):
-            label = text[position : position + step].lstrip("%")
-            if label in labels:
-                del labels[label]
-            else:
-                labels[label] = None
-        position += step
-    return list(labels)
+    return Chem.MolFromSmiles(text, _STRICT)
 
 
 def _first_line(error: Exception) -> str:
@@ -193,7 +137,7 @@ def inchikey(mol: Chem.Mol) -> str:
     """
     with quiet():
         try:
-            return str(Chem.MolToInchiKey(mol))
+            return str(Chem.MolToInchiKey(mol))  # type: ignore[no-untyped-call]
         except Exception:
             return ""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rdkit import Chem
-from rdkit.Chem.Scaffolds import MurckoScaffold
 
 
 def murcko(mol: Chem.Mol) -> str:
@@ -14,17 +13,18 @@ def murcko(mol: Chem.Mol) -> str:
     """
     if mol.GetRingInfo().NumRings() == 0:
         return ""
-    return str(Chem.MolToSmiles(MurckoScaffold.GetScaffoldForMol(mol), isomericSmiles=False))
+    return str(Chem.MolToSmiles(_framework(mol), isomericSmiles=False))
 
 
 def generic(mol: Chem.Mol) -> str:
-    """The graph framework: ring and linker atoms alone, every atom carbon and every bond single, as SMILES; '' if acyclic.
+    """The graph framework: ring and linker atoms alone, every atom carbon and every bond single, as SMILES.
 
-    [Bemis and Murcko 1996, "graph framework"; exocyclic double-bonded atoms are dropped, unlike in :func:`murcko`]
+    '' if acyclic. Exocyclic double-bonded atoms are dropped, unlike in :func:`murcko`.
+    [Bemis and Murcko 1996, "graph framework"]
     """
     if mol.GetRingInfo().NumRings() == 0:
         return ""
-    frame = Chem.RWMol(MurckoScaffold.GetScaffoldForMol(mol))
+    frame = Chem.RWMol(_framework(mol))
     _prune(frame)
     blank = Chem.RWMol()
     for _ in range(frame.GetNumAtoms()):
@@ -32,6 +32,14 @@ def generic(mol: Chem.Mol) -> str:
     for bond in frame.GetBonds():
         blank.AddBond(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx(), Chem.BondType.SINGLE)
     return str(Chem.MolToSmiles(blank))
+
+
+def _framework(mol: Chem.Mol) -> Chem.Mol:
+    # MurckoScaffold.GetScaffoldForMol without its module, which imports far more than these three calls.
+    framework = Chem.MurckoDecompose(mol)
+    framework.ClearComputedProps()
+    framework.UpdatePropertyCache()
+    return framework
 
 
 def _prune(frame: Chem.RWMol) -> None:

@@ -108,6 +108,7 @@ AUGMENTATIONS: Registry[type[Augmentation]] = Registry("augmentation", ("chemmar
 
 
 def check_shapes(samples: Samples) -> None:
+    """ValueError that names the first field which is not of the rewards' shape (B,)."""
     shape = samples.reward.shape
     for name in ("reward", "log_ref", "mode_log_ref", "counts", "distinct"):
         if len(shape) != 1 or getattr(samples, name).shape != shape:

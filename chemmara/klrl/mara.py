@@ -126,6 +126,8 @@ class Mara(Augmentation):
         return max(candidates, key=_rank)
 
     def _update_running(self, candidates: list[Anchor], tau: float, like: Tensor) -> Anchor | None:
+        if math.isnan(tau):  # a batch without a single counting molecule says nothing about the anchor
+            return self._running
         # tau is rounded to the rewards' precision, as in `reaches`: 0.7 in float32 is below 0.7.
         if self._running is not None and not self._running.reward >= float(like.new_tensor(tau)):
             self._running = None

@@ -41,7 +41,8 @@ class PolicyBatch:
 class LossOutput:
     """``loss``: a scalar with a graph. ``logs``: plain numbers for the metrics, empty if no row counted.
 
-    ``objective`` in the logs is the batch's estimate of the regularised objective J, in reward units.
+    ``objective`` in the logs is the batch's estimate of E_pi[R] - beta KL(pi || pi_ref), in reward units. (For
+    ``forward_kl`` too: k3's value estimates that divergence, its gradient descends the other one.)
     """
 
     loss: Tensor

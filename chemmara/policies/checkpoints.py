@@ -18,6 +18,7 @@ import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from chemmara.errors import RunError, UserError
+from chemmara.interrupts import Interrupts
 
 LAST = "last.ckpt"
 
@@ -99,25 +100,33 @@ def sync_directory(folder: Path) -> None:
 
 
 class TimedCheckpoint(pl.Callback):
-    """Writes ``last.ckpt`` every ``seconds``, and whenever training ends or is interrupted."""
+    """Writes ``last.ckpt`` every ``seconds``, when training ends, and after the step in which Ctrl-C came."""
 
-    def __init__(self, folder: str | Path, seconds: float) -> None:
+    def __init__(self, folder: str | Path, seconds: float, interrupts: Interrupts | None = None) -> None:
         self.path = Path(folder) / LAST
         self.seconds = seconds
+        self.interrupts = interrupts or Interrupts()
         self._saved_at = time.monotonic()
         self._saved_step = -1
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if self.interrupts.requested:
+            self.save(trainer)
+            self.interrupts.check()
         if time.monotonic() - self._saved_at >= self.seconds:
             self.save(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, *_: Any) -> None:
         self.save(trainer)
 
+    def step_id(self, trainer: pl.Trainer) -> int:
+        """What tells one step's state from another's."""
+        return int(trainer.global_step)
+
     def save(self, trainer: pl.Trainer) -> None:
         """Write the checkpoint now, unless this step's is there already."""
-        if trainer.is_global_zero and trainer.global_step == self._saved_step:
+        if self.step_id(trainer) == self._saved_step:
             return
         trainer.save_checkpoint(self.path)
         self._saved_at = time.monotonic()
-        self._saved_step = trainer.global_step
+        self._saved_step = self.step_id(trainer)

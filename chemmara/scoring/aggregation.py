@@ -27,13 +27,20 @@ def geometric_mean(scores: Array, weights: Array) -> Array:
 @AGGREGATIONS.register("arithmetic_mean")
 def arithmetic_mean(scores: Array, weights: Array) -> Array:
     """sum_i w_i s_i / sum w: a strong component makes up for a weak one."""
-    return np.asarray(weights @ scores / weights.sum())
+    total = np.zeros(scores.shape[1])
+    # Row by row: a matrix product rounds differently with the number of columns, and a score depends on no neighbour.
+    for weight, row in zip(weights / weights.sum(), scores, strict=True):
+        total += weight * row
+    return total
 
 
 @AGGREGATIONS.register("product")
 def product(scores: Array, weights: Array) -> Array:
     """prod_i s_i^w_i: falls with every further component."""
-    return np.asarray(np.prod(scores ** weights[:, None], axis=0))
+    total = np.ones(scores.shape[1])
+    for weight, row in zip(weights, scores, strict=True):
+        total *= row**weight
+    return total
 
 
 def aggregate(name: str, scores: Array, weights: Array, filters: Array) -> Array:
@@ -42,7 +49,8 @@ def aggregate(name: str, scores: Array, weights: Array, filters: Array) -> Array
     With no scores (m = 0) the filters alone make the total.
     """
     total = AGGREGATIONS[name].item(scores, weights) if len(scores) else np.ones(filters.shape[1])
-    total = np.clip(total * np.prod(filters, axis=0), 0.0, 1.0)
+    for row in filters:
+        total = total * row
     # NaN ** 0 is 1, so a failed component of weight 0 has to be put back.
     failed = np.isnan(scores).any(axis=0) | np.isnan(filters).any(axis=0)
-    return np.where(failed, np.nan, total)
+    return np.where(failed, np.nan, np.clip(total, 0.0, 1.0))

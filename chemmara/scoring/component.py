@@ -23,13 +23,13 @@ EXPENSIVE_US = 300.0
 class Component(ABC):
     """Gives molecules a raw value in ``unit``. An author writes only :meth:`_score`.
 
-    ``bounds`` are the ends of the raw range (None: unbounded), ``cost_us`` an estimate in microseconds per molecule, and
-    ``example`` a transform to suggest to users. ``version`` goes up whenever the values of the same settings change, so
-    that stored ones are not mistaken for new ones. A constructor may set each of them on the instance, where
-    they depend on the parameters, and raises ConfigError (naming ``where``) for parameters that make no sense.
+    ``bounds`` are the ends of the raw range (None: unbounded), ``cost_us`` an estimate in microseconds per molecule,
+    and ``example`` a transform to suggest to users. ``version`` goes up whenever the values of the same settings
+    change, so that stored ones are not mistaken for new ones. A constructor may set each of them on the instance,
+    where they depend on the parameters, and raises ConfigError (naming ``where``) for parameters that make no sense.
 
-    The value of a molecule may depend on nothing but the molecule and the parameters: not on its neighbours, the worker,
-    the order or the clock.
+    The value of a molecule may depend on nothing but the molecule and the parameters: not on its neighbours, the
+    worker, the order or the clock.
     """
 
     unit: ClassVar[str] = ""
@@ -47,7 +47,9 @@ class Component(ABC):
         """The parameters with relative paths made absolute: looked for in ``folder``, the config's own, then in the
         working directory. A resolved config gives the same values from anywhere."""
         updates = {
-            name: locate(value, folder) for name, value in parameters if isinstance(value, Path) and not value.is_absolute()
+            name: locate(value, folder)
+            for name, value in parameters
+            if isinstance(value, Path) and not value.is_absolute()
         }
         return parameters.model_copy(update=updates) if updates else parameters
 
@@ -138,5 +140,3 @@ def file_hash(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
         return ""
-
-

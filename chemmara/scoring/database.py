@@ -12,10 +12,25 @@ from pathlib import Path
 
 from chemmara.errors import ChemmaraError, RunError, UserError
 
-NETWORK_FILE_SYSTEMS = frozenset(
-    "nfs nfs3 nfs4 cifs smb2 smb3 smbfs lustre gpfs beegfs ceph glusterfs afs 9p pvfs2 orangefs panfs davfs drvfs "
-    "fuse.sshfs fuse.glusterfs fuse.ceph fuse.ceph-fuse fuse.davfs fuse.s3fs fuse.rclone fuse.beegfs".split()
+_SERVED = (
+    "nfs",
+    "nfs3",
+    "nfs4",
+    "cifs",
+    "smb2",
+    "smb3",
+    "smbfs",
+    "afs",
+    "9p",
+    "davfs",
+    "drvfs",
+    "sshfs",
+    "s3fs",
+    "rclone",
 )
+_PARALLEL = ("lustre", "gpfs", "beegfs", "ceph", "ceph-fuse", "glusterfs", "pvfs2", "orangefs", "panfs")
+# "fuse.sshfs" and its like are looked up without their prefix.
+NETWORK_FILE_SYSTEMS = frozenset((*_SERVED, *_PARALLEL))
 _BUSY_S = 60.0
 _LOCK_S = 1.0  # a writer that was just killed may still be letting go of its lock
 
@@ -83,7 +98,8 @@ def acquire_lock(path: Path) -> sqlite3.Connection:
 def connect_writer(path: Path) -> sqlite3.Connection:
     """A connection whose commits are on the disk when they return."""
     kind = file_system_type(path.parent)
-    wanted = "DELETE" if kind in NETWORK_FILE_SYSTEMS else "WAL"
+    remote = kind.removeprefix("fuse.") in NETWORK_FILE_SYSTEMS
+    wanted = "DELETE" if remote else "WAL"
     connection = _connect(str(path), _BUSY_S)
     try:
         got = str(connection.execute(f"PRAGMA journal_mode={wanted}").fetchone()[0])
@@ -92,7 +108,7 @@ def connect_writer(path: Path) -> sqlite3.Connection:
     except BaseException:
         connection.close()
         raise
-    if kind in NETWORK_FILE_SYSTEMS:
+    if remote:
         warnings.warn(
             f"ledger '{path}' lies on a network file system ({kind}): it uses SQLite's rollback journal, which is "
             "slower, and only as safe as that file system's locks; a local disk is better",
@@ -107,7 +123,8 @@ def connect_reader(path: Path) -> tuple[sqlite3.Connection, Path | None]:
     """A connection that never writes, and a temporary folder to delete after closing it, if one was needed."""
     if not path.is_file():
         raise UserError(f"ledger '{path}' does not exist")
-    connection = _try_reader(f"{path.resolve().as_uri()}?mode=ro")
+    # Not mode=ro, which would leave the log and index files of a read behind; SQLite itself falls back to that mode.
+    connection = _try_reader(f"{path.resolve().as_uri()}?mode=rw")
     if connection is not None:
         return connection, None
     side_files = [Path(f"{path}{end}") for end in ("-wal", "-journal")]
@@ -125,6 +142,7 @@ def connect_reader(path: Path) -> tuple[sqlite3.Connection, Path | None]:
 def _try_reader(uri: str) -> sqlite3.Connection | None:
     connection = _connect(uri, _BUSY_S, uri=True)
     try:
+        connection.execute("PRAGMA query_only=ON")
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.OperationalError as error:
         connection.close()

@@ -10,9 +10,8 @@ array([0.595,   nan])
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,44 +22,27 @@ from chemmara.errors import ConfigError
 from chemmara.scoring import transforms, work
 from chemmara.scoring.aggregation import aggregate
 from chemmara.scoring.component import EXPENSIVE_US
-from chemmara.scoring.evaluation import Evaluation, EvaluationStore, Executor, MemoryStore, Task
+from chemmara.scoring.evaluation import ComponentSpec, Evaluation, EvaluationStore, Executor, MemoryStore, Task
+from chemmara.scoring.scores import Array, Scores
 from chemmara.scoring.settings import ComponentSettings, ScoringSettings
 
-Array = NDArray[np.float64]
+Pairs = list[tuple[str, Evaluation]]
+_SLACK = 1e-6  # rounding that a raw value in [0, 1] may bring along
 
 
-@dataclass(frozen=True)
-class Scores:
-    """What scoring says of a batch of B molecules; every field has length B, in the order of the batch.
+class _Job(NamedTuple):
+    """Molecules that a component has still to evaluate."""
 
-    ``total`` is in [0, 1], or NaN for text that is no molecule and where a component failed; ``errors`` then has the
-    reason. ``raw`` (in the component's unit) and ``transformed`` (in [0, 1]) are by label. ``valid`` tells the two kinds of
-    NaN apart. ``evaluations`` counts the values (one component on one molecule) computed in this call rather than
-    found in the store; retries do not count again.
-    """
-
-    total: Array
-    raw: dict[str, Array]
-    transformed: dict[str, Array]
-    valid: NDArray[np.bool_]
-    errors: list[str | None]
-    evaluations: int = 0
-
-    @property
-    def failed(self) -> NDArray[np.bool_]:
-        """(B,) valid molecules whose score is not known."""
-        return np.asarray(self.valid & np.isnan(self.total))
-
-    def __len__(self) -> int:
-        return len(self.total)
+    spec: ComponentSpec
+    smiles: list[str]
 
 
 class ScoringFunction:
     """Scores batches of molecules by the components of a ``[scoring]`` table.
 
-    ``executor`` runs the components that are worth it elsewhere, in tasks of ``chunk`` molecules; without one everything
-    runs in this process. ``store`` remembers evaluations; each finished chunk is in it before it is used. A
-    failed evaluation is tried up to ``retry`` times again before the failure is recorded.
+    ``executor`` runs the components that are worth it elsewhere, in tasks of ``chunk`` molecules; without one
+    everything runs in this process. ``store`` remembers evaluations; each finished chunk is in it before it is used.
+    A failed evaluation is tried up to ``retry`` times again before the failure is recorded.
     """
 
     def __init__(
@@ -76,6 +58,9 @@ class ScoringFunction:
         self.settings = settings if isinstance(settings, ScoringSettings) else ScoringSettings.parse(settings)
         self._executor = executor
         self._store: EvaluationStore = MemoryStore() if store is None else store
+        # By key: a component that stands twice, with two transforms, is computed once.
+        specs = {component.spec.key: component for component in self.settings.components}
+        self._distinct = [(component.spec, component.cost_us) for component in specs.values()]
         self._chunk = chunk
         self._retry = retry
 
@@ -94,8 +79,7 @@ class ScoringFunction:
         rows = [_reading(molecule) for molecule in molecules]
         distinct = {molecule.smiles: molecule for molecule, _ in rows if molecule is not None}
         known, computed = self._evaluate(distinct)
-        values = self._values(known, list(distinct))
-        total, raw, transformed = values
+        total, raw, transformed = self._values(known, list(distinct))
         index = {smiles: number for number, smiles in enumerate(distinct)}
         at = np.array([-1 if molecule is None else index[molecule.smiles] for molecule, _ in rows], dtype=int)
         reasons = [self._reason(known, smiles) for smiles in distinct]
@@ -110,43 +94,36 @@ class ScoringFunction:
 
     def _evaluate(self, molecules: dict[str, Molecule]) -> tuple[list[dict[str, Evaluation]], int]:
         """The evaluations of distinct molecules by component and SMILES, and how many were not in the store."""
-        components = self.settings.components
-        known = [dict(self._store.lookup(component.spec.key, list(molecules))) for component in components]
+        known = {spec.key: dict(self._store.lookup(spec.key, list(molecules))) for spec, _ in self._distinct}
         jobs = [
-            (number, [smiles for smiles in molecules if smiles not in found]) for number, found in enumerate(known)
+            _Job(spec, [smiles for smiles in molecules if smiles not in known[spec.key]]) for spec, _ in self._distinct
         ]
-        computed = sum(len(missing) for _, missing in jobs)
+        computed = sum(len(job.smiles) for job in jobs)
         for attempt in range(self._retry + 1):
-            again: list[tuple[int, list[str]]] = []
-            for number, chunk, evaluations in self._run(jobs, molecules):
-                pairs = list(zip(chunk, evaluations, strict=True))
+            for spec, pairs in self._run(jobs, molecules):
                 final = [pair for pair in pairs if attempt == self._retry or not pair[1].failed]
-                self._store.record(components[number].spec.key, final)
-                known[number].update(final)
-                again.append((number, [smiles for smiles in chunk if smiles not in known[number]]))
-            # Executors answer in any order; the next round must not depend on it.
-            jobs = sorted((job for job in again if job[1]), key=lambda job: job[0])
-        return known, computed
+                if final:
+                    self._store.record(spec.key, final)
+                known[spec.key].update(final)
+            # From the jobs, not from the answers: executors answer in any order, the next round must not depend on it.
+            jobs = [_Job(job.spec, [text for text in job.smiles if text not in known[job.spec.key]]) for job in jobs]
+        return [known[component.spec.key] for component in self.settings.components], computed
 
-    def _run(
-        self, jobs: list[tuple[int, list[str]]], molecules: dict[str, Molecule]
-    ) -> Iterator[tuple[int, Sequence[str], list[Evaluation]]]:
-        """(component, SMILES, evaluations) chunk by chunk: cheap components first and here, the others wherever they run."""
-        components = self.settings.components
-        elsewhere: list[tuple[int, Task]] = []
-        for number, missing in jobs:
-            component = components[number]
-            cheap = component.cost_us < EXPENSIVE_US
+    def _run(self, jobs: list[_Job], molecules: dict[str, Molecule]) -> Iterator[tuple[ComponentSpec, Pairs]]:
+        """Evaluations chunk by chunk: of cheap components first and in this process, of the others elsewhere."""
+        elsewhere: list[Task] = []
+        for (spec, missing), (_, cost_us) in zip(jobs, self._distinct, strict=True):
+            cheap = cost_us < EXPENSIVE_US
             for chunk in _chunks(missing, len(missing) if cheap else self._chunk):
                 if cheap or self._executor is None:
-                    built = work.component(component.spec)
-                    yield number, chunk, built([molecules[smiles] for smiles in chunk])
+                    built = work.component(spec)
+                    yield spec, list(zip(chunk, built([molecules[smiles] for smiles in chunk]), strict=True))
                 else:
-                    elsewhere.append((number, Task(component.spec, tuple(chunk))))
+                    elsewhere.append(Task(spec, tuple(chunk)))
         if elsewhere and self._executor is not None:
-            for index, evaluations in self._executor.run([task for _, task in elsewhere]):
-                number, task = elsewhere[index]
-                yield number, task.smiles, evaluations
+            for index, evaluations in self._executor.run(elsewhere):
+                task = elsewhere[index]
+                yield task.spec, list(zip(task.smiles, evaluations, strict=True))
 
     def _values(self, known: list[dict[str, Evaluation]], smiles: list[str]) -> tuple[Array, Array, Array]:
         """Totals (n,), raw and transformed values (components, n) of distinct molecules."""
@@ -161,9 +138,9 @@ class ScoringFunction:
 
     def _reason(self, known: list[dict[str, Evaluation]], smiles: str) -> str | None:
         reasons = [
-            f"{label}: {found[smiles].error or 'no value'}"
-            for label, found in zip(self.labels, known, strict=True)
-            if found[smiles].failed
+            f"{component.label}: {reason}"
+            for component, found in zip(self.settings.components, known, strict=True)
+            if (reason := _failure(component, found[smiles])) is not None
         ]
         return "; ".join(reasons) or None
 
@@ -175,10 +152,23 @@ def _reading(molecule: Molecule | str | None) -> tuple[Molecule | None, str | No
     return molecule, "no molecule" if molecule is None else None
 
 
+def _failure(component: ComponentSettings, evaluation: Evaluation) -> str | None:
+    if evaluation.failed:
+        return evaluation.error or "no value"
+    if component.transform is None and _outside(np.asarray(evaluation.value)):
+        return f"value {evaluation.value:g} lies outside [0, 1]: give the component a transform"
+    return None
+
+
 def _transformed(component: ComponentSettings, raw: Array) -> Array:
     if component.transform is None:
-        return np.clip(raw, 0.0, 1.0)
+        with np.errstate(invalid="ignore"):
+            return np.where(_outside(raw), np.nan, np.clip(raw, 0.0, 1.0))
     return transforms.apply(component.transform.name, component.transform.parameters, raw)
+
+
+def _outside(raw: Array) -> NDArray[np.bool_]:
+    return np.asarray((raw < -_SLACK) | (raw > 1 + _SLACK))
 
 
 def _spread(values: Array, at: NDArray[np.int_]) -> Array:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import math
 import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from chemmara.errors import ChemmaraError, RunError, UserError
 from chemmara.scoring.database import acquire_lock, connect_reader, connect_writer, decode, encode, explained
 from chemmara.scoring.evaluation import Evaluation
+from chemmara.scoring.rows import COLUMNS, RunRow, cell, from_cells, number, to_cells
+
+__all__ = ["Ledger", "RunInfo", "RunRow"]
 
 APPLICATION_ID = 0x63686D61  # "chma", in the file's header: tells a ledger from any other database
 SCHEMA_VERSION = 1
@@ -29,29 +29,8 @@ CREATE TABLE rows (
     valid INTEGER NOT NULL, score, raw TEXT NOT NULL, transformed TEXT NOT NULL, scaffold NOT NULL, error,
     agent_log_prob, prior_log_prob, PRIMARY KEY (run, step, idx)) WITHOUT ROWID;
 """
-_COLUMNS = (
-    "step, idx, smiles, sampled, valid, score, raw, transformed, scaffold, error, agent_log_prob, prior_log_prob"
-)
 _LOOKUP = 500  # SMILES a query: below SQLite's oldest limit on variables
 _PAGE = 1000  # rows a query: a reader of a long run never holds a transaction that a writer waits for
-
-
-@dataclass(frozen=True)
-class RunRow:
-    """One sampled sequence of a run."""
-
-    step: int
-    index: int  # place within the step's batch
-    smiles: str  # canonical if valid, else as sampled
-    sampled: str  # the string that the log-probabilities belong to
-    valid: bool
-    score: float  # total in [0, 1], NaN if there is none
-    raw: Mapping[str, float]  # per component label, in the component's unit
-    transformed: Mapping[str, float]  # per component label, in [0, 1]
-    scaffold: str  # Bemis-Murcko SMILES, "" for none
-    error: str | None  # why it is invalid or has no score
-    agent_log_prob: float  # nats, total, end token included
-    prior_log_prob: float
 
 
 class RunInfo(NamedTuple):
@@ -111,8 +90,8 @@ class Ledger:
             raise UserError(f"'{self.path}' is a database, but not a ledger")
         elif version > SCHEMA_VERSION:
             raise UserError(
-                f"ledger '{self.path}' was written by a newer version of chemmara (its format is {version}, this version "
-                f"reads up to {SCHEMA_VERSION}); upgrade chemmara"
+                f"ledger '{self.path}' was written by a newer version of chemmara (its format is {version}, this "
+                f"version reads up to {SCHEMA_VERSION}); upgrade chemmara"
             )
 
     @contextmanager
@@ -142,7 +121,7 @@ class Ledger:
                     f"WHERE key = ? AND smiles IN ({','.join('?' * len(part))})"
                 )
                 for text, value, error in self._db.execute(query, (key, *part)):
-                    found[decode(text)] = Evaluation(_number(value), error if error is None else decode(error))
+                    found[decode(text)] = Evaluation(number(value), error if error is None else decode(error))
         return found
 
     def record(self, key: str, evaluations: Sequence[tuple[str, Evaluation]]) -> None:
@@ -150,7 +129,7 @@ class Ledger:
         if not evaluations:
             return
         values = [
-            (key, encode(smiles), _cell(value), None if error is None else encode(error))
+            (key, encode(smiles), cell(value), None if error is None else encode(error))
             for smiles, (value, error) in evaluations
         ]
         with self._transaction():
@@ -165,7 +144,8 @@ class Ledger:
             run_id = self._run_id(run)
             self._db.execute("DELETE FROM rows WHERE run = ? AND step = ?", (run_id, int(step)))
             self._db.executemany(
-                f"INSERT INTO rows (run, {_COLUMNS}) VALUES (?{', ?' * 12})", [(run_id, *_to_cells(row)) for row in rows]
+                f"INSERT INTO rows (run, {COLUMNS}) VALUES (?{', ?' * 12})",
+                [(run_id, *to_cells(row)) for row in rows],
             )
 
     def truncate(self, run: str, after_step: int) -> None:
@@ -175,14 +155,12 @@ class Ledger:
 
     def rows(self, run: str) -> Iterator[RunRow]:
         """The rows of a run in the order of (step, index), a page at a time; none for an unknown run."""
-        query = (
-            f"SELECT {_COLUMNS} FROM rows WHERE run = ? AND (step, idx) > (?, ?) ORDER BY step, idx LIMIT {_PAGE}"
-        )
+        query = f"SELECT {COLUMNS} FROM rows WHERE run = ? AND (step, idx) > (?, ?) ORDER BY step, idx LIMIT {_PAGE}"
         last = (-(2**63), 0)
         while True:
             with explained(self.path):
                 page = self._db.execute(query, (self._run_id(run), *last)).fetchall()
-            yield from map(_from_cells, page)
+            yield from map(from_cells, page)
             if len(page) < _PAGE:
                 return
             last = page[-1][0], page[-1][1]
@@ -223,46 +201,3 @@ class Ledger:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _cell(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
-
-
-def _number(cell: float | None) -> float:
-    return math.nan if cell is None else float(cell)
-
-
-def _to_cells(row: RunRow) -> tuple[Any, ...]:
-    return (
-        int(row.step),
-        int(row.index),
-        encode(row.smiles),
-        encode(row.sampled),
-        int(row.valid),
-        _cell(row.score),
-        json.dumps({label: float(value) for label, value in row.raw.items()}),
-        json.dumps({label: float(value) for label, value in row.transformed.items()}),
-        encode(row.scaffold),
-        None if row.error is None else encode(row.error),
-        _cell(row.agent_log_prob),
-        _cell(row.prior_log_prob),
-    )
-
-
-def _from_cells(cells: tuple[Any, ...]) -> RunRow:
-    step, index, smiles, sampled, valid, score, raw, transformed, scaffold, error, agent, prior = cells
-    return RunRow(
-        step=step,
-        index=index,
-        smiles=decode(smiles),
-        sampled=decode(sampled),
-        valid=bool(valid),
-        score=_number(score),
-        raw=json.loads(raw),
-        transformed=json.loads(transformed),
-        scaffold=decode(scaffold),
-        error=None if error is None else decode(error),
-        agent_log_prob=_number(agent),
-        prior_log_prob=_number(prior),
-    )

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from chemmara.config import Parameters, Table, check
-from chemmara.errors import ConfigError
+from chemmara.errors import ConfigError, nearest
 from chemmara.scoring import work
 from chemmara.scoring.aggregation import AGGREGATIONS
 from chemmara.scoring.component import COMPONENTS, Component
@@ -90,7 +90,7 @@ class ScoringSettings:
             except ConfigError as error:
                 raise ConfigError(f"{where}.aggregation: {error}") from None
         if not head.component:
-            raise ConfigError(f"{where}: no components; add at least one [[{where}.component]], for example name = 'qed'")
+            raise ConfigError(f"{where}: no components; add at least one [[{where}.component]], such as name = 'qed'")
         components = tuple(
             _component(entry, f"{where}.component[{index}]", Path(folder)) for index, entry in enumerate(head.component)
         )
@@ -136,8 +136,6 @@ def _component(table: Any, where: str, folder: Path) -> ComponentSettings:
 
 def _with_common_keys(message: str, own: Mapping[str, Any]) -> str:
     """A misspelt ``weight`` is met by the component's own parameters: offer the common keys as well."""
-    from chemmara.errors import nearest
-
     place, unknown, hint = message.partition(": unknown key")
     key = place.rpartition(".")[2]
     better = nearest(key, Common.model_fields)
@@ -176,6 +174,7 @@ def _distinct(components: tuple[ComponentSettings, ...], where: str) -> None:
         for column in (component.label, f"{component.label}_score"):
             if column.lower() in taken:
                 raise ConfigError(
-                    f"{place}.label: '{component.label}' is taken by {taken[column.lower()]}; give this component another label"
+                    f"{place}.label: '{component.label}' is taken by {taken[column.lower()]}; "
+                    "give this component another label"
                 )
         taken |= {component.label.lower(): place, f"{component.label}_score".lower(): f"the score column of {place}"}

@@ -57,7 +57,7 @@ class Range(Parameters):
 class Slope(Range):
     """Parameters of the sigmoids."""
 
-    k: float = Field(0.25, gt=0, description="steepness; at 0.25 the score is 0.05 at one end of the range, 0.95 at the other")
+    k: float = Field(0.25, gt=0, description="steepness; 0.25 puts the ends of the range at 0.053 and 0.947")
 
 
 @TRANSFORMS.register("sigmoid", Slope)
@@ -169,7 +169,7 @@ class Bell(Parameters):
     mean: float = Field(description="raw value that scores 1")
     sd: float = Field(gt=0, description="standard deviation, in raw units")
     plateau: Literal["none", "below", "above"] = Field(
-        "none", description="side of the mean on which the score stays 1 (GuacaMol's MinGaussian: below, MaxGaussian: above)"
+        "none", description="side of the mean on which the score stays 1"
     )
 
 

@@ -1,7 +1,7 @@
-"""The process side of :class:`~chemmara.scoring.executors.ProcessExecutor`: reads requests, writes replies, dies with its parent.
+"""The far side of :class:`~chemmara.scoring.executors.ProcessExecutor`: reads requests, replies, dies with its parent.
 
-The process is started as a plain Python that runs :func:`main`, not through multiprocessing: the user's own main module is
-never imported again, so a worker loads no torch whatever that module loads.
+The process is started as a plain Python that runs :func:`main`, not through multiprocessing: the user's own main module
+is never imported again, so a worker loads no torch whatever that module loads.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import os
 import pickle
 import queue
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ from typing import IO, Any
 from chemmara.errors import ChemmaraError
 from chemmara.scoring.evaluation import ComponentSpec, Evaluation
 
-_GRACE_S = 1.0
+_GRACE_S = 0.5
 
 
 def answer(
@@ -43,12 +42,17 @@ def answer(
     return values
 
 
-def main(module: str) -> None:
-    """Serve until standard input ends. ``module`` has ``component(spec)``, which loads, and ``evaluate(spec, smiles)``."""
+def main(module: str, parent: int) -> None:
+    """Serve until standard input ends or ``parent`` (a process id) is gone.
+
+    ``module`` has ``component(spec)``, which loads a component, and ``evaluate(spec, smiles)``.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     requests, replies = _take_pipes()
     tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(requests, tasks), daemon=True).start()
+    if hasattr(os, "fork"):
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     work = importlib.import_module(module)
     _reply(replies, "ready")
     while (task := tasks.get()) is not None:
@@ -91,11 +95,14 @@ def _read(requests: IO[bytes], tasks: queue.SimpleQueue[Any]) -> None:
         _die()
 
 
+def _watch(parent: int) -> None:
+    # The pipe may outlive the parent: a process that was forked from it holds a copy.
+    while os.getppid() == parent:
+        time.sleep(_GRACE_S)
+    _die()
+
+
 def _die() -> None:
     if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)  # with the programs that a component has started
     os._exit(1)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

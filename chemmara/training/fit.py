@@ -15,6 +15,7 @@ import torch
 
 from chemmara.chemistry.molecules import read
 from chemmara.errors import UserError
+from chemmara.interrupts import Interrupts
 from chemmara.language.batches import TokenBatches
 from chemmara.language.corpus import HELD_OUT, Corpus, prepare
 from chemmara.language.vocabulary import Vocabulary
@@ -65,14 +66,13 @@ def train(
     batches = TokenBatches(corpus, settings.batch_size, randomize=settings.randomize, **options)
     module = LikelihoodModule(policy, settings, corpus.mean_length, len(batches) * settings.epochs)
     table = EpochTable(out, corpus, held_out, settings, say)
-    saver = TimedCheckpoint(out / "checkpoints", settings.checkpoint_seconds)
+    interrupts = Interrupts()
+    saver = TimedCheckpoint(out / "checkpoints", settings.checkpoint_seconds, interrupts)
     last = out / "checkpoints" / LAST
     say(f"{len(corpus):,} molecules, {len(corpus.vocabulary)} tokens, {len(batches):,} steps an epoch")
-    with quiet_lightning():
+    with quiet_lightning(), interrupts:
         trainer = _trainer(settings, [table, saver, *([ProgressLine()] if progress else [])])
         trainer.fit(module, batches, ckpt_path=str(last) if last.exists() else None, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
     if trainer.is_global_zero:
         history = {"files": [Path(f).name for f in files], "molecules": len(corpus), "command": command}
         history |= {"settings": settings.model_dump(mode="json"), **table.rows[-1]}

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from rdkit import Chem
-from rdkit.Chem import QED, Crippen, Descriptors, Lipinski, rdMolDescriptors
+from rdkit.Chem import rdMolDescriptors
 
 from chemmara.scoring.component import COMPONENTS, PerMolecule
 
@@ -34,26 +35,33 @@ class Descriptor:
     example: str = ""
 
 
+def _qed(mol: Chem.Mol) -> float:
+    from rdkit.Chem import QED  # slow to import
+
+    return float(QED.qed(mol))  # type: ignore[no-untyped-call]
+
+
 def _stereocentres(mol: Chem.Mol) -> int:
-    return len(Chem.FindMolChiralCenters(mol, includeUnassigned=True, useLegacyImplementation=False))
+    find: Any = Chem.FindMolChiralCenters
+    return len(find(mol, includeUnassigned=True, useLegacyImplementation=False))
 
 
 DESCRIPTORS: dict[str, Descriptor] = {
     "qed": Descriptor(
-        QED.qed,
-        "Quantitative estimate of drug-likeness [Bickerton et al., Nat. Chem. 2012, 4, 90], weighted mean of eight desirabilities",
+        _qed,
+        "Quantitative estimate of drug-likeness, weighted mean [Bickerton et al., Nat. Chem. 2012, 4, 90]",
         "",
         high=1.0,
         cost_us=860,
     ),
     "molecular_weight": Descriptor(
-        Descriptors.MolWt,
+        rdMolDescriptors._CalcMolWt,
         "Average molecular weight, hydrogens included",
         "g/mol",
         example="{ name = 'double_sigmoid', low = 200, high = 500 }",
     ),
     "logp": Descriptor(
-        Crippen.MolLogP,
+        lambda mol: rdMolDescriptors.CalcCrippenDescriptors(mol)[0],
         "Octanol-water partition coefficient, additive atom model [Wildman and Crippen, JCICS 1999, 39, 868]",
         "log10 units",
         low=None,
@@ -66,10 +74,13 @@ DESCRIPTORS: dict[str, Descriptor] = {
         "Å^2",
         example="{ name = 'double_sigmoid', low = 40, high = 120 }",
     ),
-    "hbd": Descriptor(Lipinski.NumHDonors, "Hydrogen-bond donors, RDKit's Lipinski pattern", "count"),
-    "hba": Descriptor(Lipinski.NumHAcceptors, "Hydrogen-bond acceptors, RDKit's Lipinski pattern", "count"),
+    "hbd": Descriptor(rdMolDescriptors.CalcNumHBD, "Hydrogen-bond donors, RDKit's Lipinski pattern", "count"),
+    "hba": Descriptor(rdMolDescriptors.CalcNumHBA, "Hydrogen-bond acceptors, RDKit's Lipinski pattern", "count"),
     "rotatable_bonds": Descriptor(
-        rdMolDescriptors.CalcNumRotatableBonds, "Rotatable bonds, RDKit's strict definition (no amides)", "count", cost_us=20
+        rdMolDescriptors.CalcNumRotatableBonds,
+        "Rotatable bonds, RDKit's strict definition (no amides)",
+        "count",
+        cost_us=20,
     ),
     "rings": Descriptor(rdMolDescriptors.CalcNumRings, "Rings in the smallest set of smallest rings", "count"),
     "aromatic_rings": Descriptor(rdMolDescriptors.CalcNumAromaticRings, "Aromatic rings", "count"),
@@ -77,7 +88,10 @@ DESCRIPTORS: dict[str, Descriptor] = {
         rdMolDescriptors.CalcFractionCSP3, "Share of the carbons that are sp3 (0 without carbon)", "", high=1.0
     ),
     "stereocentres": Descriptor(
-        _stereocentres, "Tetrahedral stereocentres, assigned or not", "count", cost_us=100
+        _stereocentres,
+        "Tetrahedral stereocentres, assigned or not, bridgehead nitrogens included",
+        "count",
+        cost_us=100,
     ),
     "heavy_atoms": Descriptor(
         lambda mol: mol.GetNumHeavyAtoms(),

@@ -1,0 +1,61 @@
+"""Ctrl-C, and SIGTERM from a cluster: finish the step and save; if the step is long, leave it where it is."""
+
+from __future__ import annotations
+
+import _thread
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+from chemmara.errors import ChemmaraError
+
+GRACE_SECONDS = 3.0
+
+
+class Interrupted(ChemmaraError):
+    """The user asked to stop; what was done is on disk. Exit code 130."""
+
+    exit_code = 130
+
+
+class Interrupts:
+    """While entered, a first signal sets ``requested``; a second one, or ``grace`` seconds, raises :class:`Interrupted`.
+
+    The loop asks ``requested`` where its state is whole, saves and leaves. Lightning would answer KeyboardInterrupt by
+    ending the process, so that exception is not used. Outside the main thread this does nothing.
+    """
+
+    def __init__(self, grace: float = GRACE_SECONDS) -> None:
+        self.grace = grace
+        self.requested = False
+        self._before: dict[signal.Signals, Any] = {}
+        self._timer: threading.Timer | None = None
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise Interrupted("interrupted; what was done is saved, go on with --resume")
+        self.requested = True
+        self._timer = threading.Timer(self.grace, _thread.interrupt_main)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def check(self) -> None:
+        """Raise :class:`Interrupted` if a signal came. Call it where the state has just been saved."""
+        if self.requested:
+            raise Interrupted("interrupted; what was done is saved, go on with --resume")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}

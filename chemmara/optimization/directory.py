@@ -1,0 +1,149 @@
+"""A run directory: what lies where, what state it is in, and writing its small files so that none is ever half there."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import platform
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import chemmara
+from chemmara.config import Table
+from chemmara.errors import RunError, UserError
+from chemmara.optimization.columns import COLUMNS
+
+LEDGER = "ledger.sqlite"
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """``root/<method>/seed-<n>``; the ledger lies in ``root`` and is shared."""
+
+    root: Path
+    method: str
+    seed: int
+
+    @property
+    def path(self) -> Path:
+        return self.root / self.method / f"seed-{self.seed}"
+
+    @property
+    def key(self) -> str:
+        """The run's name in the ledger."""
+        return f"{self.method}/seed-{self.seed}"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoints" / "last.ckpt"
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest, empty if there is none or it is damaged."""
+        try:
+            return dict(json.loads((self.path / "manifest.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return {}
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.manifest().get("end"))
+
+    def check_same_config(self, table: Table) -> None:
+        """Raise :class:`UserError` if the directory's run has another config; [execution] and [failure] may differ."""
+        try:
+            before = tomllib.loads((self.path / "config.toml").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return
+        changed = sorted(
+            key
+            for key in before.keys() | table.keys()
+            if key not in ("execution", "failure") and before.get(key) != table.get(key)
+        )
+        if changed:
+            raise UserError(
+                f"'{self.path}' was begun with another config ({', '.join(changed)} differ); resume it with its own "
+                f"config, or choose another directory"
+            )
+
+    def write(self, name: str, text: str) -> None:
+        """Put a text file in place, whole or not at all. Raises :class:`RunError`."""
+        write_whole(self.path / name, text)
+
+    def write_config(self, table: Table) -> None:
+        import tomli_w
+
+        self.write("config.toml", tomli_w.dumps(table))
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        self.write("manifest.json", json.dumps(manifest, indent=2) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file through a temporary one. Raises :class:`RunError` if the disk refuses."""
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "w", encoding="utf-8", newline="") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise RunError(f"'{path}' could not be written: {error.strerror}") from None
+
+
+class MetricsFile:
+    """metrics.csv: a row a step, appended; on resume the rows past the checkpoint are cut off."""
+
+    def __init__(self, path: Path, keep_up_to: int) -> None:
+        self.path = path
+        rows = []
+        if path.is_file() and keep_up_to > 0:
+            with open(path, newline="", encoding="utf-8") as stream:
+                rows = [row for row in csv.DictReader(stream) if _step(row) <= keep_up_to]
+        lines = [",".join(COLUMNS), *(",".join(str(row.get(name) or "") for name in COLUMNS) for row in rows)]
+        write_whole(path, "\n".join(lines) + "\n")
+
+    def append(self, metrics: Mapping[str, float]) -> None:
+        """One more row; NaN is blank. Raises :class:`RunError` if the disk refuses."""
+        cells = (_cell(metrics.get(name)) for name in COLUMNS)
+        try:
+            with open(self.path, "a", encoding="utf-8") as stream:
+                stream.write(",".join(cells) + "\n")
+        except OSError as error:
+            raise RunError(f"'{self.path}' could not be written: {error.strerror}") from None
+
+
+def _step(row: Mapping[str, Any]) -> int:
+    text = row.get("step") or ""
+    return int(text) if text.isdigit() else sys.maxsize
+
+
+def _cell(value: float | None) -> str:
+    if value is None or value != value:
+        return ""
+    return str(value) if isinstance(value, int) else f"{value:.6g}"
+
+
+def now() -> str:
+    """The time as manifests have it."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """Versions that decide which molecules a seed gives."""
+    names = ("torch", "rdkit", "pytorch-lightning", "numpy", "selfies")
+    found = {"chemmara": chemmara.__version__, "python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "unknown"
+    return found

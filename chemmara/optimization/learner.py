@@ -1,0 +1,258 @@
+"""The LightningModule that tunes an agent: sample, score, augment, update."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from chemmara.chemistry.molecules import Molecule, read
+from chemmara.klrl.augmentation import Augmented, Samples, build_augmentation
+from chemmara.klrl.objectives import LossOutput, PolicyBatch
+from chemmara.optimization.replay import Remembered, ReplayBuffer
+from chemmara.optimization.rollout import Scored, Seen, ledger_rows, score_batch
+from chemmara.optimization.settings import RunSettings
+from chemmara.optimization.spelling import encode_texts, mode_log_ref
+from chemmara.optimization.tally import tally
+from chemmara.scoring.failure import FailureCounter
+from chemmara.scoring.function import ScoringFunction
+from chemmara.scoring.ledger import RunRow
+
+STALLED_STEPS = 200
+WriteStep = Callable[[int, Sequence[RunRow], dict[str, float]], None]
+
+
+class Learner(pl.LightningModule):
+    """One run. Its whole state (agent, optimiser, budget, filter, replay, generators) is in Lightning's checkpoint.
+
+    ``write_step(step, rows, metrics)`` is called at the end of each step with what the ledger and metrics.csv keep.
+    """
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        agent: Any,
+        prior: Any,
+        scoring: ScoringFunction,
+        write_step: WriteStep,
+        seeds: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.settings, self.head = settings, settings.head
+        self.agent = without_dropout(agent).train()
+        # Outside the module's children: the frozen prior belongs neither to the checkpoint nor to the optimiser.
+        self.__dict__["prior"] = prior.eval().requires_grad_(False)
+        self.scoring, self.write_step, self.seeds = scoring, write_step, list(seeds)
+        self.objective, self.objective_parameters = settings.objective[0].item, settings.objective[1]
+        self.augmentation = build_augmentation(self.head.augmentation, self.head.threshold)
+        self.filter = settings.diversity_filter[0].item(settings.diversity_filter[1])
+        self.replay = ReplayBuffer(self.head.replay)
+        self.failures = FailureCounter(self.head.failure)
+        self.seen = Seen.empty()
+        self.rng = np.random.default_rng(self.head.seed)
+        self.generator = torch.Generator(device=prior.device).manual_seed(self.head.seed)
+        self.step_number = self.stalled = self.evaluations = 0
+        self.stop_reason = ""
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.agent.parameters(), lr=self.objective_parameters.learning_rate)
+
+    # One step ---------------------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: Any, _: int) -> None:
+        if self.stop_reason:
+            return
+        if self.step_number == 0 and self.seeds and not self.seen.smiles:
+            self._take_seeds()
+            self._end_of_step(new=True)
+            return
+        self.step_number += 1
+        clock = [time.perf_counter()]
+        sampled = self.agent.sample(
+            self.head.batch_size, generator=self.generator, max_tokens=self.head.max_tokens
+        )
+        texts = self.agent.vocabulary.decode(sampled.ids.cpu().numpy())
+        clock.append(time.perf_counter())
+        scored = self._score(texts)
+        clock.append(time.perf_counter())
+        rewards = self.filter(scored.molecules, scored.scores.total, scored.first.tolist())
+        prior = self._prior_log_prob(sampled.ids)
+        output, augmented = self._update(sampled.ids, texts, scored.molecules, rewards, scored, prior)
+        self._remember(scored, rewards, prior)
+        replay_losses = [self._replay_update() for _ in range(self.head.replay.updates) if len(self.replay)]
+        clock.append(time.perf_counter())
+        metrics = tally(self, scored, rewards, sampled.log_prob, prior, output, augmented, replay_losses, clock)
+        rows = ledger_rows(scored, self.step_number, sampled.log_prob.cpu().numpy(), prior.cpu().numpy())
+        self.write_step(self.step_number, rows, metrics)
+        self._end_of_step(new=bool(scored.first.any()))
+
+    def _score(self, texts: Sequence[str]) -> Scored:
+        scored = score_batch(texts, self.scoring, self.seen, self.head.oracle_budget, self.head.threshold)
+        self.evaluations += scored.scores.evaluations
+        self.failures.add(scored.scores)
+        return scored
+
+    @torch.no_grad()
+    def _prior_log_prob(self, ids: Tensor) -> Tensor:
+        return self.prior.log_prob(ids)
+
+    def _update(
+        self,
+        ids: Tensor,
+        texts: Sequence[str],
+        molecules: Sequence[Molecule | None],
+        rewards: np.ndarray,
+        scored: Scored | None,
+        prior_log_prob: Tensor,
+    ) -> tuple[LossOutput, Augmented]:
+        """Augment the rewards (NaN: failed; invalid text: 0) and take one step of the optimiser."""
+        valid = np.array([molecule is not None for molecule in molecules], dtype=bool)
+        learnable = scored.learnable if scored else valid
+        distinct = scored.distinct if scored else valid
+        device = prior_log_prob.device
+        reward = torch.from_numpy(np.where(valid, rewards, 0.0)).float().to(device)
+        log_ref_seeds = self.rng.integers(2**31 - 16, size=len(texts)).tolist()
+        modes = mode_log_ref(
+            self.prior, self.augmentation.spelling, ids, texts, molecules, prior_log_prob, log_ref_seeds
+        )
+        samples = Samples(
+            reward=reward,
+            log_ref=prior_log_prob,
+            mode_log_ref=modes,
+            counts=torch.from_numpy(valid & learnable).to(device),
+            distinct=torch.from_numpy(distinct.copy()).to(device),
+        )
+        augmented = self.augmentation(samples, self.objective_parameters.beta, self.generator, self._buffer_samples())
+        optimizer: Any = self.optimizers()
+        optimizer.zero_grad(set_to_none=True)
+        counts = torch.from_numpy(learnable.copy()).to(device)
+        agent_log_prob = self.agent.log_prob(ids)
+        output = self.objective(
+            PolicyBatch(agent_log_prob, prior_log_prob, augmented.reward, counts), self.objective_parameters
+        )
+        if bool(counts.any()) and bool(torch.isfinite(output.loss)):
+            self.manual_backward(output.loss)
+            optimizer.step()
+        return output, augmented
+
+    def _buffer_samples(self) -> Samples | None:
+        if not len(self.replay):
+            return None
+        device = self.generator.device
+        log_ref = torch.tensor([entry.prior_log_prob for entry in self.replay.entries], device=device)
+        reward = torch.tensor([entry.reward for entry in self.replay.entries], device=device)
+        every = torch.ones(len(self.replay), dtype=torch.bool, device=device)
+        return Samples(reward, log_ref, log_ref, every, every)
+
+    # Replay -----------------------------------------------------------------------------------------------------------
+
+    def _remember(self, scored: Scored, rewards: np.ndarray, prior: Tensor) -> None:
+        if not self.head.replay.updates:
+            return
+        self.replay.add(
+            [
+                Remembered(molecule.smiles, scored.texts[row], molecule.scaffold, float(rewards[row]), float(prior[row]))
+                for row, molecule in enumerate(scored.molecules)
+                if molecule is not None and scored.distinct[row] and not np.isnan(rewards[row])
+            ]
+        )
+
+    def _replay_update(self) -> float:
+        entries = self.replay.draw(self.rng)
+        vocabulary = self.agent.vocabulary
+        plain = torch.from_numpy(vocabulary.encode_batch([entry.text for entry in entries]))
+        texts = [self.replay.spell(entry, self.rng) for entry in entries]
+        ids = encode_texts(self.agent, texts, plain).to(self.generator.device)
+        rewards = np.array([entry.reward for entry in entries])
+        molecules = [read(entry.smiles).molecule for entry in entries]
+        output, _ = self._update(ids, texts, molecules, rewards, None, self._prior_log_prob(ids))
+        return float(output.loss.detach())
+
+    def _take_seeds(self) -> None:
+        """Step 0: the seed molecules, scored within the budget and put into the replay buffer."""
+        ids = torch.from_numpy(self.agent.vocabulary.encode_batch(self.seeds))
+        scored = self._score(self.seeds)
+        prior = self._prior_log_prob(ids)
+        with torch.no_grad():
+            agent = self.agent.log_prob(ids)
+        rewards = self.filter(scored.molecules, scored.scores.total, scored.first.tolist())
+        self._remember(scored, rewards, prior)
+        self.write_step(0, ledger_rows(scored, 0, agent.cpu().numpy(), prior.cpu().numpy()), {})
+
+    # The end of a step, and of the run --------------------------------------------------------------------------------
+
+    def _end_of_step(self, new: bool) -> None:
+        self.stalled = 0 if new else self.stalled + 1
+        if self.seen.calls >= self.head.oracle_budget:
+            self.stop_reason = "the oracle budget is spent"
+        elif self.head.max_steps is not None and self.step_number >= self.head.max_steps:
+            self.stop_reason = "max_steps is reached"
+        elif self.stalled >= STALLED_STEPS:
+            self.stop_reason = f"no new molecule in {STALLED_STEPS} steps: the agent has collapsed"
+        self.failures.check()
+        if self.stop_reason:
+            self.trainer.should_stop = True
+
+    # State ------------------------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        state = {
+            "step": self.step_number,
+            "stalled": self.stalled,
+            "evaluations": self.evaluations,
+            "stop_reason": self.stop_reason,
+            "seen": list(self.seen.smiles),
+            "scaffolds": list(self.seen.scaffolds),
+            "counts": [self.seen.hits, self.seen.best, self.seen.failed],
+            "filter": self.filter.state_dict(),
+            "replay": self.replay.state_dict(),
+            "augmentation": self.augmentation.state_dict(),
+            "failures": self.failures.state_dict(),
+            "rng": self.rng.bit_generator.state,
+        }
+        checkpoint["chemmara"] = json.dumps(state)
+        checkpoint["generator"] = self.generator.get_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        state = json.loads(checkpoint["chemmara"])
+        self.step_number, self.stalled, self.evaluations = state["step"], state["stalled"], state["evaluations"]
+        self.stop_reason = state["stop_reason"]
+        hits, best, failed = state["counts"]
+        self.seen = Seen(dict.fromkeys(state["seen"]), dict.fromkeys(state["scaffolds"]), hits, best, failed)
+        self.filter.load_state_dict(state["filter"])
+        self.replay.load_state_dict(state["replay"])
+        self.augmentation.load_state_dict(state["augmentation"])
+        self.failures.load_state_dict(state["failures"])
+        self.rng.bit_generator.state = state["rng"]
+        self.generator.set_state(checkpoint["generator"].cpu())
+
+
+def without_dropout(policy: Any) -> Any:
+    """The same policy with all dropout off: what is sampled and what is learned from must be one distribution.
+
+    Evaluation mode would do so too, but cuDNN's recurrent layers have no gradient in it.
+    """
+    for module in policy.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        elif isinstance(module, torch.nn.RNNBase):
+            module.dropout = 0.0
+    return policy
+
+
+class Steps:
+    """Lightning's loader: one number a step, until the learner has a reason to stop."""
+
+    def __init__(self, learner: Learner) -> None:
+        self.learner = learner
+
+    def __iter__(self) -> Iterator[int]:
+        while not self.learner.stop_reason:
+            yield self.learner.step_number

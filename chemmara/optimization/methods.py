@@ -1,0 +1,95 @@
+"""Methods: named ways to optimize one score. A preset comes with chemmara; a config may define its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from chemmara.config import Table, merge
+from chemmara.errors import ConfigError, nearest
+
+PRESETS: dict[str, Table] = {
+    # REINVENT's squared loss on each batch, nothing else.
+    "vanilla": {
+        "objective": {"name": "reinvent"},
+        "augmentation": {"name": "none"},
+        "diversity_filter": {"name": "none"},
+    },
+    # Vanilla plus the augmentation, nothing else.
+    "mara": {
+        "objective": {"name": "reinvent"},
+        "augmentation": {"name": "mara"},
+        "diversity_filter": {"name": "none"},
+    },
+    # The best that we know so far: docs/methods.md has the measurement.
+    "default": {
+        "objective": {"name": "reinvent"},
+        "augmentation": {"name": "mara"},
+        "diversity_filter": {"name": "murcko"},
+        "replay": {"updates": 2, "per_scaffold": 1, "randomize": True},
+    },
+}
+METHOD_TABLES = ("objective", "augmentation", "diversity_filter", "replay")
+Names = Sequence[str]
+
+
+def method_names(config: Mapping[str, Any], chosen: Names = ()) -> list[str]:
+    """The methods to run: the chosen ones, else all of [methods], else the one that the config itself describes."""
+    if chosen:
+        return list(dict.fromkeys(chosen))
+    methods = _methods(config)
+    if methods:
+        return list(methods)
+    if "preset" in config:
+        return [str(config["preset"])]
+    return ["custom" if any(name in config for name in METHOD_TABLES[:2]) else "default"]
+
+
+def resolve_method(config: Mapping[str, Any], name: str) -> Table:
+    """The config of one method, as one table without [methods] and presets.
+
+    ``[methods.NAME]`` laid over the rest of the config, or the preset NAME. A preset inside a method replaces what the
+    config says of the same tables; a preset at the top lies under the config's own keys.
+    """
+    base = {key: value for key, value in config.items() if key not in ("methods", "preset")}
+    methods = _methods(config)
+    if name in methods:
+        own = dict(methods[name])
+        layers = [_preset(own.pop("preset"), f"methods.{name}.preset")] if "preset" in own else []
+        _refuse_shared(own, name)
+        return merge(_under(config, base), *layers, own)
+    if name == "custom":
+        return merge(base)
+    if name in PRESETS:
+        if config.get("preset") == name or (name == "default" and not any(table in base for table in METHOD_TABLES)):
+            return merge(PRESETS[name], base)
+        return merge(base, PRESETS[name])
+    raise ConfigError(f"unknown method '{name}'{nearest(name, [*methods, *PRESETS])}")
+
+
+def _under(config: Mapping[str, Any], base: Table) -> Table:
+    return merge(_preset(config["preset"], "preset"), base) if "preset" in config else base
+
+
+def _preset(name: Any, where: str) -> Table:
+    if not isinstance(name, str) or name not in PRESETS:
+        raise ConfigError(f"{where}: unknown preset '{name}'{nearest(str(name), PRESETS)}")
+    return PRESETS[name]
+
+
+def _methods(config: Mapping[str, Any]) -> dict[str, Table]:
+    methods = config.get("methods", {})
+    if not isinstance(methods, Mapping):
+        raise ConfigError("methods: expected tables [methods.NAME]")
+    for name, table in methods.items():
+        if not isinstance(table, Mapping):
+            raise ConfigError(f"methods.{name}: expected a table, [methods.{name}]")
+        if not name or not all(c.isalnum() or c in "._-" for c in name) or name.startswith("."):
+            raise ConfigError(f"methods.{name}: a method names a directory; use letters, digits, '.', '_' and '-'")
+    return dict(methods)
+
+
+def _refuse_shared(table: Mapping[str, Any], name: str) -> None:
+    for key in ("scoring", "threshold", "oracle_budget"):
+        if key in table:
+            raise ConfigError(f"methods.{name}.{key}: methods share one {key}, or their results could not be compared")

@@ -1,0 +1,240 @@
+"""One run: from a resolved config to a run directory, begun, resumed or found finished."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from chemmara.chemistry.files import read_records
+from chemmara.chemistry.molecules import read
+from chemmara.errors import RunError, UserError
+from chemmara.interrupts import Interrupts
+from chemmara.language.tokenizers import UnreadableText
+from chemmara.optimization.directory import MetricsFile, RunDirectory, now, versions
+from chemmara.optimization.learner import Learner, Steps
+from chemmara.optimization.settings import RunSettings
+from chemmara.policies.catalog import WEIGHTS
+from chemmara.policies.checkpoints import AtomicCheckpointIO, TimedCheckpoint, quiet_lightning, read_checkpoint
+from chemmara.policies.storage import load_policy, save_policy
+from chemmara.reporting.export import write_molecules
+from chemmara.reporting.report import write_report
+from chemmara.scoring.evaluation import Executor
+from chemmara.scoring.function import ScoringFunction
+from chemmara.scoring.ledger import Ledger, RunRow
+
+
+class Watcher:
+    """What a display overrides to follow a run. Every call comes from the main process, after the ledger has the row."""
+
+    def start(self, directory: RunDirectory, settings: RunSettings) -> None: ...
+
+    def step(self, metrics: dict[str, float]) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+    def end(self, reason: str) -> None: ...
+
+
+def optimize_one(
+    settings: RunSettings,
+    directory: RunDirectory,
+    ledger: Ledger,
+    executor: Executor | None,
+    *,
+    resume: bool = False,
+    watcher: Watcher | None = None,
+    interrupts: Interrupts | None = None,
+) -> None:
+    """Run one method with one seed to its end, writing DESIGN.md's run directory.
+
+    With ``resume`` a finished run is left as it is, a stopped one goes on from its checkpoint, and a missing or
+    half-made one starts afresh. Raises :class:`UserError` if the directory holds a run and ``resume`` is off, or the
+    run had another config; :class:`RunError` if it has to stop; :class:`chemmara.interrupts.Interrupted` on Ctrl-C.
+    """
+    watcher = watcher or Watcher()
+    table = settings.to_table()
+    if directory.manifest() and not resume:
+        raise UserError(f"'{directory.path}' holds a run already; go on with --resume, or choose another directory")
+    directory.check_same_config(table)
+    if directory.finished:
+        watcher.say(f"{directory.key} is finished: nothing to do")
+        return
+    with torch_settings(settings):
+        _run(settings, directory, ledger, executor, table, watcher, interrupts or Interrupts())
+
+
+def _run(
+    settings: RunSettings,
+    directory: RunDirectory,
+    ledger: Ledger,
+    executor: Executor | None,
+    table: dict[str, Any],
+    watcher: Watcher,
+    interrupts: Interrupts,
+) -> None:
+    head = settings.head
+    device = pick_device(head.execution.device)
+    prior, agent = load_policy(settings.prior, device), load_policy(settings.prior, device)
+    prior.precision = agent.precision = head.execution.precision
+    seeds, notes = read_seeds(settings, agent.vocabulary) if settings.seed_molecules else ([], [])
+    checkpoint = read_checkpoint(directory.checkpoint) if directory.checkpoint.is_file() else None
+    reached = json.loads(checkpoint["chemmara"])["step"] if checkpoint else -1
+    manifest = {**directory.manifest(), **_manifest(settings, directory, device, table)} if checkpoint else _manifest(
+        settings, directory, device, table
+    )
+    directory.write_config(table)
+    directory.write_manifest(manifest)
+    ledger.truncate(directory.key, after_step=reached)
+    metrics_file = MetricsFile(directory.path / "metrics.csv", keep_up_to=reached)
+    watcher.start(directory, settings)
+    for note in notes:
+        watcher.say(note)
+
+    def write_step(step: int, rows: Sequence[RunRow], metrics: dict[str, float]) -> None:
+        ledger.write_step(directory.key, step, rows)
+        if metrics:
+            metrics_file.append(metrics)
+            watcher.step(metrics)
+
+    scoring = ScoringFunction(
+        settings.scoring, executor=executor, store=ledger, chunk=head.execution.chunk, retry=head.failure.retry
+    )
+    learner = Learner(settings, agent, prior, scoring, write_step, seeds)
+    saver = RunCheckpoint(directory.path / "checkpoints", head.execution.checkpoint_seconds, interrupts)
+    with quiet_lightning():
+        trainer = _trainer(device, saver)
+        trainer.fit(
+            learner, Steps(learner), ckpt_path=str(directory.checkpoint) if checkpoint else None, weights_only=True
+        )
+    _finish(settings, directory, ledger, learner, manifest)
+    watcher.end(learner.stop_reason)
+
+
+class RunCheckpoint(TimedCheckpoint):
+    """Lightning counts the optimiser's steps; a run's state changes with its own."""
+
+    def step_id(self, trainer: pl.Trainer) -> int:
+        return int(trainer.lightning_module.step_number)  # type: ignore[arg-type]
+
+
+def _trainer(device: torch.device, saver: RunCheckpoint) -> pl.Trainer:
+    on_gpu = device.type == "cuda"
+    return pl.Trainer(
+        accelerator="gpu" if on_gpu else "cpu",
+        devices=[device.index or 0] if on_gpu else 1,
+        max_epochs=1,
+        min_epochs=0,
+        callbacks=[saver],
+        plugins=[AtomicCheckpointIO()],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+
+
+def _finish(
+    settings: RunSettings, directory: RunDirectory, ledger: Ledger, learner: Learner, manifest: dict[str, Any]
+) -> None:
+    try:
+        history = {"run": directory.key, "steps": learner.step_number, "oracle_calls": learner.seen.calls}
+        save_policy(learner.agent, directory.path / "agent" / WEIGHTS, history=history)
+        labels = list(settings.scoring.labels)
+        write_molecules(
+            ledger, directory.key, directory.path / "molecules.csv", directory.method, directory.seed, labels
+        )
+        ended = {**manifest, "end": now(), "stop_reason": learner.stop_reason, **history}
+        # The manifest's end is the mark of a finished run, so it comes after everything that a finished run holds.
+        write_report(directory.path, ended)
+        directory.write_manifest(ended)
+    except OSError as error:
+        raise RunError(f"'{directory.path}' could not be written: {error.strerror}; go on with --resume") from None
+
+
+def _manifest(
+    settings: RunSettings, directory: RunDirectory, device: torch.device, table: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        "method": directory.method,
+        "seed": directory.seed,
+        "labels": list(settings.scoring.labels),
+        "threshold": settings.head.threshold,
+        "oracle_budget": settings.head.oracle_budget,
+        "objective": settings.objective[0].name,
+        "augmentation": settings.augmentation_name,
+        "prior": settings.head.prior,
+        "prior_sha256": settings.prior.sha256(),
+        "config_sha256": hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest(),
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "command": " ".join(sys.argv),
+        "start": directory.manifest().get("start") or now(),
+        "end": None,
+    }
+
+
+def read_seeds(settings: RunSettings, vocabulary: Any) -> tuple[list[str], list[str]]:
+    """The seed molecules that the prior can write, canonical and distinct, and what is to be said of the others.
+
+    Raises :class:`UserError` if none is left.
+    """
+    path = settings.seed_molecules
+    assert path is not None
+    usable: dict[str, None] = {}
+    invalid, foreign = [], []
+    for record in read_records(path):
+        molecule = read(record.smiles).molecule
+        if molecule is None:
+            invalid.append(f"line {record.line}: {record.smiles[:60]}")
+            continue
+        try:
+            vocabulary.encode(molecule.smiles)
+            usable[molecule.smiles] = None
+        except UnreadableText as error:
+            foreign.append(f"{molecule.smiles[:60]} ({error})")
+    notes = []
+    if invalid:
+        notes.append(f"{path.name}: {len(invalid)} of its lines are no molecules: {'; '.join(invalid[:5])}")
+    if foreign:
+        notes.append(f"{path.name}: the prior cannot write {len(foreign)} of its molecules: {'; '.join(foreign[:5])}")
+    if not usable:
+        raise UserError(f"replay.seed_molecules: no usable molecule in '{path}'" + "".join(f"; {n}" for n in notes))
+    return list(usable), notes
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` takes a GPU if there is one. Raises :class:`UserError` for a GPU that is not there."""
+    if name == "auto":
+        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
+        raise UserError(f"execution.device: '{name}' is not there; `chemmara doctor` shows what is; use device = 'cpu'")
+    return device
+
+
+@contextmanager
+def torch_settings(settings: RunSettings) -> Iterator[None]:
+    """Threads and determinism as the config has them, put back afterwards."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    execution = settings.head.execution
+    try:
+        if execution.threads:
+            torch.set_num_threads(execution.threads)
+        if execution.deterministic:
+            torch.use_deterministic_algorithms(True, warn_only=True)
+        with warnings.catch_warnings():
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)

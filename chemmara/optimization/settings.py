@@ -1,0 +1,176 @@
+"""The config of one optimization run, checked key by key without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from chemmara.chemistry.files import check_readable
+from chemmara.config import Parameters, Table, check
+from chemmara.errors import ConfigError
+from chemmara.klrl.augmentation import AUGMENTATIONS, build_augmentation
+from chemmara.klrl.objectives import OBJECTIVES
+from chemmara.optimization.filters import DIVERSITY_FILTERS
+from chemmara.policies.catalog import Prior, find_prior
+from chemmara.policies.precision import Precision
+from chemmara.scoring.executors import EXECUTORS
+from chemmara.scoring.failure import FailureSettings
+from chemmara.scoring.settings import ScoringSettings
+
+
+class ReplaySettings(Parameters):
+    """The buffer of best molecules that are learned from again."""
+
+    updates: int = Field(0, ge=0, le=1000, description="updates on replayed molecules after each step's own update")
+    size: int = Field(256, ge=1, description="molecules kept: the best by reward, each once")
+    batch_size: int = Field(64, ge=1, description="molecules a replay update")
+    randomize: bool = Field(False, description="write each replayed molecule in a random spelling")
+    per_scaffold: int | None = Field(None, ge=1, description="most molecules kept of one scaffold; default: no limit")
+    seed_molecules: str | None = Field(
+        None, description="file of known actives: scored at the start, within the budget, and put into the buffer"
+    )
+
+
+class ExecutionSettings(Parameters):
+    """Where and how a run computes; none of it changes which molecules are good."""
+
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    precision: Precision = Field("float32", description="float32, bfloat16, or auto: bfloat16 where the processor gains")
+    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads of the model; default: all cores")
+    deterministic: bool = Field(False, description="on a GPU: only kernels that give the same result each time")
+    executor: str = Field("serial", description="where components run: serial or processes")
+    workers: int | None = Field(None, ge=1, le=4096, description="worker processes; default: one per core")
+    timeout: float | None = Field(None, gt=0, description="seconds a molecule and component may take in a worker")
+    chunk: int = Field(4, ge=1, le=10_000, description="molecules per task of an expensive component")
+    checkpoint_seconds: float = Field(30.0, ge=0, description="time between checkpoints")
+
+
+class _Head(Parameters):
+    """The keys of a run's config; the tables are checked where they belong."""
+
+    prior: str = Field("chembl", description="bundled name, directory or file")
+    oracle_budget: int = Field(10_000, ge=1, description="distinct valid molecules sent to scoring")
+    batch_size: int = Field(64, ge=2, le=100_000, description="sequences sampled a step")
+    max_tokens: int = Field(160, ge=1, le=5000, description="longest sequence sampled")
+    max_steps: int | None = Field(None, ge=1, description="stop after this many steps even if budget is left")
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of everything random in the run")
+    threshold: float = Field(0.7, ge=0, le=1, description="score from which a molecule is a hit, in rewards and reports")
+    objective: Table = Field({"name": "reinvent"}, description="what is descended: klrl.objectives")
+    augmentation: Table = Field({"name": "none"}, description="change of the reward: klrl.augmentation")
+    diversity_filter: Table = Field({"name": "none"}, description="reward of molecules from crowded scaffolds")
+    replay: ReplaySettings = ReplaySettings()
+    execution: ExecutionSettings = ExecutionSettings()
+    failure: FailureSettings = FailureSettings()
+    scoring: Table = Field(description="components, transforms and aggregation")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """One method of one config, resolved and checked. ``to_table`` gives what config.toml holds."""
+
+    head: _Head
+    prior: Prior
+    objective: tuple[Any, Any]
+    diversity_filter: tuple[Any, Any]
+    scoring: ScoringSettings
+    seed_molecules: Path | None
+
+    @classmethod
+    def parse(cls, table: Mapping[str, Any], folder: str | Path = ".") -> RunSettings:
+        """Check a resolved config. ``folder`` is where relative paths are looked for first.
+
+        Raises ConfigError, or UserError for a prior or file that is not there.
+        """
+        head = check(_Head, table)
+        folder = Path(folder)
+        objective = OBJECTIVES.build_parameters(head.objective, "objective")
+        build_augmentation(head.augmentation, head.threshold)
+        settings = cls(
+            head=head,
+            prior=_prior(head.prior, folder),
+            objective=objective,
+            diversity_filter=DIVERSITY_FILTERS.build_parameters(head.diversity_filter, "diversity_filter"),
+            scoring=ScoringSettings.parse(head.scoring, folder=folder),
+            seed_molecules=_seeds(head.replay, folder),
+        )
+        _check_execution(head.execution)
+        if settings.augmentation_name == "mara" and objective[1].beta == 0:
+            raise ConfigError("augmentation: mara does nothing at objective.beta = 0; choose a beta above 0")
+        return settings
+
+    @property
+    def augmentation_name(self) -> str:
+        return str(self.head.augmentation["name"])
+
+    def executor_table(self) -> Table:
+        """The executor's own table: its name, and the settings of [execution] that it takes."""
+        execution = self.head.execution
+        takes = EXECUTORS[execution.executor].parameters.model_fields
+        given = {"workers": execution.workers, "timeout": execution.timeout}
+        return {"name": execution.executor, **{k: v for k, v in given.items() if k in takes and v is not None}}
+
+    def to_table(self) -> Table:
+        """The config with every default filled in; parsing it gives these settings again."""
+        entry, parameters = self.objective
+        filter_entry, filter_parameters = self.diversity_filter
+        augmentation = AUGMENTATIONS.build_parameters(self.head.augmentation, "augmentation")[1]
+        table = self.head.model_dump(mode="json")
+        table |= {
+            "prior": str(self.prior.path.resolve()) if _is_path(self.head.prior) else self.head.prior,
+            "objective": {"name": entry.name, **parameters.model_dump(mode="json", exclude={"sigma"})},
+            "augmentation": {"name": self.augmentation_name, **augmentation.model_dump(mode="json")},
+            "diversity_filter": {"name": filter_entry.name, **filter_parameters.model_dump(mode="json")},
+            "scoring": self.scoring.to_table(),
+        }
+        if self.seed_molecules:
+            table["replay"]["seed_molecules"] = str(self.seed_molecules.resolve())
+        return _without_none(table)
+
+
+def _prior(text: str, folder: Path) -> Prior:
+    beside = folder / text
+    prior = find_prior(beside if _is_path(text) and not Path(text).is_absolute() and beside.exists() else text)
+    prior.header()
+    return prior
+
+
+def _is_path(text: str) -> bool:
+    return "/" in text or "\\" in text or text.endswith(".safetensors") or Path(text).exists()
+
+
+def _seeds(replay: ReplaySettings, folder: Path) -> Path | None:
+    if replay.seed_molecules is None:
+        return None
+    if replay.updates == 0:
+        raise ConfigError("replay.seed_molecules: seeds are learned from by replay; set replay.updates to 1 or more")
+    path = Path(replay.seed_molecules).expanduser()
+    path = folder / path if not path.is_absolute() and (folder / path).exists() else path
+    check_readable(path)
+    return path
+
+
+def _check_execution(execution: ExecutionSettings) -> None:
+    try:
+        EXECUTORS[execution.executor]
+    except ConfigError as error:
+        raise ConfigError(f"execution.executor: {error}") from None
+    device = execution.device
+    if device not in ("auto", "cpu", "cuda") and not (device.startswith("cuda:") and device[5:].isdigit()):
+        raise ConfigError(f"execution.device: should be auto, cpu, cuda or cuda:N (got '{device}')")
+    if execution.executor == "serial" and execution.timeout is not None:
+        raise ConfigError("execution.timeout: a time limit needs worker processes; set execution.executor = 'processes'")
+    if execution.executor == "serial" and execution.workers is not None:
+        raise ConfigError("execution.workers: set execution.executor = 'processes' to use workers")
+
+
+def _without_none(table: Mapping[str, Any]) -> Table:
+    return {
+        key: _without_none(value) if isinstance(value, Mapping) else value
+        for key, value in table.items()
+        if value is not None
+    }
+

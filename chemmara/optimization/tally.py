@@ -1,0 +1,70 @@
+"""One row of metrics.csv: what a step did, in the terms of :mod:`chemmara.optimization.columns`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from chemmara.klrl.augmentation import Augmented
+from chemmara.klrl.objectives import LossOutput
+from chemmara.optimization.rollout import Scored
+
+if TYPE_CHECKING:
+    from chemmara.optimization.learner import Learner
+
+
+def tally(
+    learner: Learner,
+    scored: Scored,
+    rewards: np.ndarray,
+    agent_log_prob: Tensor,
+    prior_log_prob: Tensor,
+    output: LossOutput,
+    augmented: Augmented,
+    replay_losses: Sequence[float],
+    clock: Sequence[float],
+) -> dict[str, float]:
+    """The step's figures. ``clock`` holds the times before sampling, scoring, update and after it."""
+    valid, total = scored.valid, scored.scores.total
+    agent, prior = agent_log_prob.cpu().double().numpy(), prior_log_prob.cpu().double().numpy()
+    hits = valid & (np.nan_to_num(total, nan=-1.0) >= learner.head.threshold)
+    canonical = [m is not None and m.smiles == text for m, text in zip(scored.molecules, scored.texts)]
+    learned = np.where(valid, rewards, 0.0)[scored.learnable]
+    sampling, scoring, update = np.diff(clock)
+    return {
+        "step": learner.step_number,
+        "oracle_calls": learner.seen.calls,
+        "evaluations": learner.evaluations,
+        "mean_score": _mean(total[valid & ~np.isnan(total)]),
+        "mean_reward": _mean(learned),
+        "best_score": learner.seen.best,
+        "hits": learner.seen.hits,
+        "scaffolds": len(learner.seen.scaffolds),
+        "validity": _mean(valid),
+        "unique": _mean(scored.distinct[valid]),
+        "new": _mean((scored.distinct & ~np.array(scored.known, bool))[valid]),
+        "failed": int((valid & np.isnan(total) & ~scored.unpaid).sum()),
+        "kl": _mean(agent - prior),
+        "agent_log_prob": _mean(agent),
+        "prior_log_prob": _mean(prior),
+        "hit_prior_log_prob": _mean(prior[hits]),
+        "noncanonical": _mean(~np.array(canonical, bool)[valid]),
+        "anchor_reward": augmented.anchor_reward,
+        "anchor_log_ref": augmented.anchor_log_ref,
+        "threshold_used": augmented.threshold,
+        "good": _mean(augmented.good.cpu().numpy()),
+        "objective": output.logs.get("objective", float("nan")),
+        "loss": float(output.loss.detach()),
+        "replay_loss": _mean(np.array(replay_losses)),
+        "seconds_sampling": sampling,
+        "seconds_scoring": scoring,
+        "seconds_update": update,
+        "molecules_per_second": len(scored.texts) / max(sampling + scoring + update, 1e-9),
+    }
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")

@@ -1,0 +1,235 @@
+"""Taking molecules away: molecules.csv of a run, and selections of them as CSV, SMILES or SD file."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from chemmara.chemistry.molecules import inchikey, read
+from chemmara.errors import RunError, UserError
+from chemmara.reporting.runs import Run
+from chemmara.reporting.tables import columns, number, quote
+from chemmara.scoring.ledger import Ledger, RunRow
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUFFIXES = (".csv", ".smi", ".sdf")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of an export: a sampled row and the run that it comes from."""
+
+    run: Run
+    row: RunRow
+
+    @property
+    def name(self) -> str:
+        seed = "" if self.run.seed is None else f"-s{self.run.seed}"
+        return f"{self.run.method}{seed}-{self.row.step:05d}-{self.row.index:03d}"
+
+
+@dataclass
+class Exported:
+    """What an export did: rows written, and rows left out by reason."""
+
+    path: Path
+    written: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def export(
+    runs: Run | Sequence[Run],
+    out: str | Path,
+    min_score: float | None = None,
+    one_per_scaffold: bool = False,
+    top: int | None = None,
+) -> Exported:
+    """Write the rows of one or more runs to ``out``, whose suffix (.csv, .smi, .sdf) names the format.
+
+    Without a selection, .csv has every sampled row in order. With ``min_score``, ``one_per_scaffold`` or ``top`` there
+    is one row per distinct molecule that has a score, its first; the latter two also sort by score, best first. Acyclic
+    molecules have no scaffold and are left out by ``one_per_scaffold``. .smi and .sdf hold valid molecules only.
+
+    The file appears whole or not at all. Raises :class:`UserError` for an unknown suffix, a place that cannot be
+    written or a selection that makes no sense, and :class:`RunError` for a full disk.
+    """
+    out = Path(out)
+    if out.suffix not in SUFFIXES:
+        raise UserError(f"cannot export to '{out}': the name must end in {', '.join(SUFFIXES)}")
+    if min_score is not None and not math.isfinite(min_score):
+        raise UserError(f"--min-score must be a finite number (got {min_score})")
+    if top is not None and top < 1:
+        raise UserError(f"--top must be at least 1 (got {top})")
+    runs = [runs] if isinstance(runs, Run) else list(runs)
+    done = Exported(out)
+    entries: Iterator[Entry] = (Entry(run, row) for run in runs for row in run.rows())
+    if min_score is not None or one_per_scaffold or top is not None:
+        entries = _distinct(entries, -math.inf if min_score is None else min_score, done.left_out)
+    if one_per_scaffold or top is not None:
+        entries = iter(_best(entries, one_per_scaffold, top, done.left_out))
+    labels = _labels(runs)
+    with replacing(out) as stream:
+        for text in _FORMATS[out.suffix](entries, labels, done):
+            stream.write(text)
+    return done
+
+
+def write_molecules(
+    ledger: Ledger, run: str, path: str | Path, method: str, seed: int, labels: Sequence[str]
+) -> Exported:
+    """Write molecules.csv of the run ``run`` of an open ledger, every sampled row in order."""
+    source = Run(method, seed, tuple(labels), None, ledger.path, None, lambda: ledger.rows(run))
+    return export(source, path)
+
+
+def frame(runs: Run | Sequence[Run]) -> pd.DataFrame:
+    """The rows of one or more runs as a DataFrame with the columns of molecules.csv."""
+    import pandas as pd
+
+    runs = [runs] if isinstance(runs, Run) else list(runs)
+    labels = _labels(runs)
+    return pd.DataFrame(
+        [values(Entry(run, row), labels) for run in runs for row in run.rows()], columns=columns(labels)
+    )
+
+
+def _labels(runs: Sequence[Run]) -> list[str]:
+    return list(dict.fromkeys(label for run in runs for label in run.labels))
+
+
+def _distinct(entries: Iterable[Entry], min_score: float, left_out: Counter[str]) -> Iterator[Entry]:
+    seen: set[str] = set()
+    for entry in entries:
+        row = entry.row
+        if not row.valid:
+            left_out["invalid"] += 1
+        elif math.isnan(row.score):
+            left_out["without a score"] += 1
+        elif row.smiles in seen:
+            left_out["repeated"] += 1
+        else:
+            seen.add(row.smiles)
+            if row.score >= min_score:
+                yield entry
+            else:
+                left_out["below the least score"] += 1
+
+
+def _best(entries: Iterable[Entry], one_per_scaffold: bool, top: int | None, left_out: Counter[str]) -> list[Entry]:
+    ordered = sorted(entries, key=lambda entry: -entry.row.score)  # stable: the first occurrence wins a tie
+    if one_per_scaffold:
+        chosen: dict[str, Entry] = {}
+        for entry in ordered:
+            if not entry.row.scaffold:
+                left_out["without a scaffold"] += 1
+            elif entry.row.scaffold in chosen:
+                left_out["of a scaffold that is there already"] += 1
+            else:
+                chosen[entry.row.scaffold] = entry
+        ordered = list(chosen.values())
+    if top is not None and len(ordered) > top:
+        left_out["below the best"] += len(ordered) - top
+    return ordered[:top]
+
+
+@lru_cache(maxsize=20_000)  # repeats are common, and InChI costs more than all the rest
+def _inchikey(smiles: str) -> str:
+    molecule = read(smiles).molecule
+    return inchikey(molecule.mol) if molecule else ""
+
+
+def values(entry: Entry, labels: Sequence[str]) -> list[str | int | float | bool | None]:
+    """The values of one row, in the order of :func:`~chemmara.reporting.tables.columns`; NaN or None for none."""
+    run, row = entry.run, entry.row
+    return [
+        *(row.smiles, _inchikey(row.smiles) if row.valid else "", entry.name, row.step, row.score),
+        *(table.get(label, math.nan) for label in labels for table in (row.raw, row.transformed)),
+        *(row.scaffold, row.valid, row.error, run.method, run.seed, row.sampled),
+        *(row.agent_log_prob, row.prior_log_prob),
+    ]
+
+
+def _cell(value: str | int | float | bool | None) -> str:
+    if isinstance(value, float):
+        return number(value)
+    return "" if value is None else quote(str(value))
+
+
+def _csv(entries: Iterable[Entry], labels: Sequence[str], done: Exported) -> Iterator[str]:
+    yield ",".join(map(quote, columns(labels))) + "\n"
+    for entry in entries:
+        yield ",".join(map(_cell, values(entry, labels))) + "\n"
+        done.written += 1
+
+
+def _smi(entries: Iterable[Entry], labels: Sequence[str], done: Exported) -> Iterator[str]:
+    for entry in entries:
+        if not entry.row.valid:
+            done.left_out["invalid"] += 1
+            continue
+        yield f"{entry.row.smiles} {entry.name}\n"
+        done.written += 1
+
+
+def _sdf(entries: Iterable[Entry], labels: Sequence[str], done: Exported) -> Iterator[str]:
+    from rdkit import Chem
+    from rdkit.Chem import rdDepictor
+
+    for entry in entries:
+        run, row = entry.run, entry.row
+        molecule = read(row.smiles).molecule if row.valid else None
+        if molecule is None:
+            done.left_out["invalid"] += 1
+            continue
+        mol = Chem.Mol(molecule.mol)
+        rdDepictor.Compute2DCoords(mol)
+        mol.SetProp("_Name", entry.name)
+        properties = {"SMILES": row.smiles, "step": str(row.step), "score": number(row.score)}
+        for label in labels:
+            properties[label] = number(row.raw.get(label, math.nan))
+            properties[f"{label}_score"] = number(row.transformed.get(label, math.nan))
+        properties |= {
+            "scaffold": row.scaffold,
+            "method": run.method,
+            "seed": "" if run.seed is None else str(run.seed),
+        }
+        for key, value in properties.items():
+            if value:  # an SD file has no blank values
+                mol.SetProp(key, value)
+        yield Chem.SDWriter.GetText(mol)
+        done.written += 1
+
+
+_FORMATS: dict[str, Callable[[Iterable[Entry], Sequence[str], Exported], Iterator[str]]] = {
+    ".csv": _csv,
+    ".smi": _smi,
+    ".sdf": _sdf,
+}
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[str]]:
+    """Write beside ``path`` and rename over it when the block has ended well."""
+    if path.is_dir():
+        raise UserError(f"cannot write '{path}': it is a directory")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8", errors="surrogatepass", newline="") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        missing = isinstance(error, (FileNotFoundError, NotADirectoryError, PermissionError))
+        raise (UserError if missing else RunError)(f"cannot write '{path}': {error.strerror or error}") from None
+    finally:
+        temporary.unlink(missing_ok=True) if temporary.parent.is_dir() else None

@@ -1,0 +1,108 @@
+"""The metrics of one run, from its rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chemmara.chemistry import fingerprints
+from chemmara.chemistry.molecules import read
+from chemmara.chemistry.scaffolds import generic
+from chemmara.metrics import diversity, efficiency
+from chemmara.reporting.runs import Run
+
+COMPARED = (
+    *("hits", "scaffolds", "generic_scaffolds", "circles", "intdiv1", "top_10", "top_100"),
+    *("burden_10", "burden_100", "validity", "uniqueness"),
+)
+"""The metrics of ``compare``, in the order of its table (:mod:`chemmara.metrics.table` says what they mean)."""
+
+
+@dataclass(frozen=True)
+class Digest:
+    """What is left of a run's rows when they are counted: its oracle calls (distinct valid molecules) in order."""
+
+    run: Run
+    sampled: int
+    valid: int
+    smiles: list[str]
+    scores: list[float]  # of the first time that the molecule had one; NaN if it never had
+    scaffolds: list[str]
+
+    def hits(self, threshold: float) -> list[int]:
+        """The positions of the oracle calls with score >= threshold."""
+        return [i for i, score in enumerate(self.scores) if score >= threshold]
+
+
+def digest(run: Run) -> Digest:
+    """Count a run's rows in one pass."""
+    sampled = valid = 0
+    place: dict[str, int] = {}
+    scores: list[float] = []
+    scaffolds: list[str] = []
+    for row in run.rows():
+        sampled += 1
+        if not row.valid:
+            continue
+        valid += 1
+        at = place.setdefault(row.smiles, len(scores))
+        if at == len(scores):
+            scores.append(row.score)
+            scaffolds.append(row.scaffold)
+        elif math.isnan(scores[at]):
+            scores[at] = row.score
+    return Digest(run, sampled, valid, list(place), scores, scaffolds)
+
+
+@dataclass(frozen=True)
+class _Hit:
+    """What the metrics need of one molecule, worked out once for all thresholds."""
+
+    generic_scaffold: str
+    print_2048: Any
+    print_1024: Any
+
+
+def measure(run: Digest, thresholds: Sequence[float]) -> list[dict[str, float]]:
+    """The metrics of a run, by name, for each threshold; NaN where one is undefined (no hits, nothing sampled)."""
+    hits = {i: _look_at(run.smiles[i]) for i in run.hits(min(thresholds))} if thresholds else {}
+    return [_measure_at(run, threshold, hits) for threshold in thresholds]
+
+
+def _measure_at(run: Digest, threshold: float, known: dict[int, _Hit]) -> dict[str, float]:
+    hits = sorted(run.hits(threshold), key=lambda i: run.smiles[i])  # sorted, as diversity.circles does
+    return {
+        "oracle_calls": len(run.scores),
+        "hits": len(hits),
+        "scaffolds": len({run.scaffolds[i] for i in hits} - {""}),
+        "generic_scaffolds": len({known[i].generic_scaffold for i in hits} - {""}),
+        "circles": diversity.pack([known[i].print_2048 for i in hits]),
+        "intdiv1": diversity.mean_distance([known[i].print_1024 for i in hits]),
+        "top_10": efficiency.mean_top(run.scores, 10),
+        "top_100": efficiency.mean_top(run.scores, 100),
+        "burden_10": efficiency.oracle_burden(run.scores, threshold, 10),
+        "burden_100": efficiency.oracle_burden(run.scores, threshold, 100),
+        "validity": run.valid / run.sampled if run.sampled else math.nan,
+        "uniqueness": len(run.scores) / run.valid if run.valid else math.nan,
+    }
+
+
+def _look_at(smiles: str) -> _Hit:
+    molecule, error = read(smiles)
+    if molecule is None:
+        raise ValueError(f"not a valid SMILES: '{smiles}' ({error})")
+    prints = [fingerprints.function("ecfp4", size=size)(molecule.mol) for size in (2048, 1024)]
+    return _Hit(generic(molecule.mol), *prints)
+
+
+def scaffold_curve(run: Digest, threshold: float) -> list[int]:
+    """Distinct scaffolds among the hits after each oracle call: (oracle calls + 1,), from 0."""
+    seen: set[str] = set()
+    curve = [0]
+    for score, scaffold in zip(run.scores, run.scaffolds, strict=True):
+        if score >= threshold and scaffold:
+            seen.add(scaffold)
+        curve.append(len(seen))
+    return curve

@@ -1,0 +1,199 @@
+"""Tables of molecules: our own molecules.csv, read exactly as written, and anybody's with SMILES and a score."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from chemmara.chemistry.files import SMILES_COLUMNS
+from chemmara.chemistry.molecules import read
+from chemmara.errors import UserError
+from chemmara.scoring.ledger import RunRow
+
+if TYPE_CHECKING:
+    from chemmara.reporting.runs import Run
+
+BEFORE_LABELS = ("SMILES", "InChIKey", "name", "step", "score")
+AFTER_LABELS = (
+    *("scaffold", "valid", "error", "method", "seed", "sampled", "agent_log_prob", "prior_log_prob"),
+)  # fmt: skip
+SCORE_COLUMNS = ("score", "total_score", "total score", "total", "reward")
+_SEED_IN_NAME = re.compile(r"(.*?)[-_. ]?seed[-_ ]?(\d+)", re.IGNORECASE)
+_PLACE_IN_NAME = re.compile(r"-(\d+)-(\d+)$")
+
+
+def columns(labels: Sequence[str]) -> list[str]:
+    """The columns of molecules.csv for components with these labels."""
+    return [*BEFORE_LABELS, *(c for label in labels for c in (label, f"{label}_score")), *AFTER_LABELS]
+
+
+def quote(text: str) -> str:
+    """A cell of a CSV file. Unlike Python's own writer on 3.11, a lone carriage return is quoted too."""
+    if any(character in text for character in ',"\r\n'):
+        return '"' + text.replace('"', '""') + '"'
+    return text
+
+
+def number(value: float) -> str:
+    """The shortest text that reads back as the same number; blank for NaN."""
+    return "" if math.isnan(value) else repr(float(value))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[str]]:
+    """The text of a table, with the errors of reading it (also inside the block) as :class:`UserError`."""
+    opener: Any = gzip.open if path.suffix == ".gz" else open
+    try:
+        # surrogatepass: whatever the export has written comes back as it was.
+        with opener(path, "rt", encoding="utf-8-sig", errors="surrogatepass", newline="") as stream:
+            yield stream
+    except FileNotFoundError:
+        raise UserError(f"file '{path}' does not exist") from None
+    except UnicodeDecodeError:
+        raise UserError(f"file '{path}' is not text (UTF-8)") from None
+    except (csv.Error, EOFError) as error:
+        raise UserError(f"file '{path}' is not a proper table: {error}") from None
+    except OSError as error:
+        raise UserError(f"file '{path}' cannot be read: {error.strerror or error}") from None
+
+
+def _records(path: Path) -> Iterator[list[str]]:
+    """The header (lower-case where it is not ours) and the rows, as cells."""
+    tab = path.name.lower().removesuffix(".gz").endswith((".tsv", ".txt"))
+    with _opened(path) as stream:
+        yield from csv.reader(stream, delimiter="\t" if tab else ",")
+
+
+def header_of(path: Path) -> list[str]:
+    """The column names of a table, [] for an empty file."""
+    return next(_records(path), [])
+
+
+def is_ours(header: Sequence[str]) -> bool:
+    """Whether a table is a molecules.csv of chemmara, whose SMILES are canonical already."""
+    return header[: len(BEFORE_LABELS)] == list(BEFORE_LABELS) and header[-len(AFTER_LABELS) :] == list(AFTER_LABELS)
+
+
+def labels_of(path: Path) -> tuple[str, ...]:
+    """The component labels in the header of a molecules.csv, () for another table."""
+    header = header_of(path)
+    return tuple(header[len(BEFORE_LABELS) : -len(AFTER_LABELS)][::2]) if is_ours(header) else ()
+
+
+def runs_of_table(path: Path, make: Callable[..., Run]) -> list[Run]:
+    """The runs in a table: one for each pair in the columns method and seed of ours, else one named after the file.
+
+    Raises :class:`UserError` with the columns found if one of SMILES or of scores is missing.
+    """
+    header = header_of(path)
+    labels = labels_of(path)
+    if is_ours(header):
+        at = header.index("method"), header.index("seed")
+        pairs = dict.fromkeys((row[at[0]], row[at[1]]) for row in list_rows(path))
+        return [
+            make(m, int(s) if s else None, labels, None, path, None, partial(read_rows, path, (m, s))) for m, s in pairs
+        ]
+    _find_columns(path, header)
+    stem = path.name.removesuffix(".gz").rpartition(".")[0] or path.name
+    match = _SEED_IN_NAME.fullmatch(stem)
+    method, seed = (match[1] or path.resolve().parent.name, int(match[2])) if match else (stem, None)
+    return [make(method, seed, (), None, path, None, partial(read_rows, path))]
+
+
+def list_rows(path: Path) -> Iterator[list[str]]:
+    """The rows below the header. Missing cells at the end of a row are blank, except in our own tables: a
+    :class:`UserError`, because the file was cut."""
+    records = _records(path)
+    header = next(records, [])
+    for line, cells in enumerate(records, 2):
+        if not cells:
+            continue  # an empty line is no row
+        if len(cells) < len(header) and is_ours(header):
+            raise UserError(f"file '{path}', row {line}: {len(cells)} cells for {len(header)} columns")
+        yield cells + [""] * (len(header) - len(cells))
+
+
+def read_rows(path: Path, only: tuple[str, str] | None = None) -> Iterator[RunRow]:
+    """The rows of a table in order, none left out: what is no molecule is a row with ``valid`` false and a reason.
+
+    ``only`` is a (method, seed) of our own columns. A foreign table's SMILES are parsed and made canonical.
+    """
+    header = header_of(path)
+    if is_ours(header):
+        yield from _own_rows(path, header, only)
+        return
+    smiles_at, score_at, step_at = _find_columns(path, header)
+    for index, cells in enumerate(list_rows(path)):
+        yield _foreign_row(index, cells[smiles_at], cells[score_at], cells[step_at] if step_at is not None else "")
+
+
+def _find_columns(path: Path, header: list[str]) -> tuple[int, int, int | None]:
+    lowered = [cell.strip().lower() for cell in header]
+    smiles = next((lowered.index(name) for name in SMILES_COLUMNS if name in lowered), None)
+    score = next((lowered.index(name) for name in SCORE_COLUMNS if name in lowered), None)
+    if smiles is None or score is None:
+        missing = " and ".join(n for n, at in (("SMILES", smiles), ("score", score)) if at is None)
+        found = ", ".join(header)[:300] or "none, the file is empty"
+        raise UserError(f"table '{path}' has no column {missing}; its columns are: {found}")
+    return smiles, score, lowered.index("step") if "step" in lowered else None
+
+
+def _foreign_row(index: int, sampled: str, score: str, step: str) -> RunRow:
+    molecule, error = read(sampled.strip())
+    value = _number(score)
+    if molecule is not None and math.isnan(value) and score.strip().lower() not in ("", "nan", "none", "na", "n/a"):
+        error = f"score '{score[:40]}' is not a number"
+    return RunRow(
+        step=int(_number(step)) if math.isfinite(_number(step)) else 0,
+        index=index,
+        smiles=molecule.smiles if molecule else sampled,
+        sampled=sampled,
+        valid=molecule is not None,
+        score=value if molecule else math.nan,
+        raw={},
+        transformed={},
+        scaffold=molecule.scaffold if molecule else "",
+        error=error,
+        agent_log_prob=math.nan,
+        prior_log_prob=math.nan,
+    )
+
+
+def _own_rows(path: Path, header: list[str], only: tuple[str, str] | None) -> Iterator[RunRow]:
+    count = (len(header) - len(BEFORE_LABELS) - len(AFTER_LABELS)) // 2
+    labels = header[len(BEFORE_LABELS) :: 2][:count]
+    for cells in list_rows(path):
+        before = cells[: len(BEFORE_LABELS)]
+        values = [_number(cell) for cell in cells[len(before) : len(before) + 2 * count]]
+        after = dict(zip(AFTER_LABELS, cells[len(before) + 2 * count :], strict=False))
+        if only is not None and (after["method"], after["seed"]) != only:
+            continue
+        place = _PLACE_IN_NAME.search(before[2])
+        yield RunRow(
+            step=int(before[3]),
+            index=int(place[2]) if place else 0,
+            smiles=before[0],
+            sampled=after["sampled"],
+            valid=after["valid"] == "True",
+            score=_number(before[4]),
+            raw=dict(zip(labels, values[::2])),
+            transformed=dict(zip(labels, values[1::2])),
+            scaffold=after["scaffold"],
+            error=after["error"] or None,
+            agent_log_prob=_number(after["agent_log_prob"]),
+            prior_log_prob=_number(after["prior_log_prob"]),
+        )
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

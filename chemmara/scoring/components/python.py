@@ -1,0 +1,132 @@
+"""A user's own Python function as a component."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from chemmara.chemistry.molecules import Molecule
+from chemmara.config import Parameters
+from chemmara.errors import ConfigError, nearest
+from chemmara.scoring.component import COMPONENTS, Component, failure, file_hash
+from chemmara.scoring.evaluation import Evaluation
+
+
+class PythonParameters(Parameters):
+    """Parameters of a user's function."""
+
+    function: str = Field(description="module:function, for example my_scores:solubility")
+    kwargs: dict[str, Any] = Field(default_factory=dict, description="keyword arguments passed on to the function")
+    path: Path | None = Field(None, description="folder searched first for the module; default: the config's own")
+
+    @field_validator("function")
+    @classmethod
+    def _two_names(cls, text: str) -> str:
+        module, colon, function = text.partition(":")
+        if not colon or not function.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+            raise ValueError("should read module:function")
+        return text
+
+
+@COMPONENTS.register("python", PythonParameters)
+class PythonFunction(Component):
+    """Your own function: a list of canonical SMILES in, one number for each out (None or NaN for a failure).
+
+    The module is looked for in ``path``, in the working directory, then among the installed packages. A value may
+    depend on nothing but its SMILES and ``kwargs``. Where the call raises, each molecule of the batch is called alone;
+    return None for a molecule that fails to avoid that. Values outside [0, 1] need a transform, else they are failures.
+    Stored values are used again until the file of the module changes.
+    """
+
+    parameters: PythonParameters
+    cost_us = 1000
+    example = "{ name = 'clip', low = 0, high = 10 }"
+
+    def __init__(self, parameters: PythonParameters, where: str) -> None:
+        super().__init__(parameters, where)
+        name, _, function = parameters.function.partition(":")
+        self._module = _load(name, parameters.path, f"{where}.function")
+        found = getattr(self._module, function, None)
+        if not callable(found):
+            names = [key for key, value in vars(self._module).items() if callable(value) and not key.startswith("_")]
+            hint = nearest(function, names)
+            raise ConfigError(f"{where}.function: module '{name}' has no function '{function}'{hint}")
+        self._function: Callable[..., Any] = found
+
+    @classmethod
+    def resolve(cls, parameters: PythonParameters, folder: Path) -> PythonParameters:
+        path = folder if parameters.path is None else folder / parameters.path
+        return parameters.model_copy(update={"path": path.absolute()})
+
+    def identity(self) -> dict[str, Any]:
+        """The function, its arguments and the text of its module; where the module lies does not matter."""
+        file = getattr(self._module, "__file__", None)
+        table = self.parameters.model_dump(mode="json", exclude={"path"})
+        return {**table, "module": file_hash(Path(file)) if file else ""}
+
+    def _score(self, molecules: Sequence[Molecule]) -> Sequence[Any]:
+        try:
+            answer = self._function([molecule.smiles for molecule in molecules], **self.parameters.kwargs)
+        except SystemExit as error:
+            return [failure(error)] * len(molecules)
+        if isinstance(answer, (str, bytes, dict)) or not hasattr(answer, "__len__"):
+            reason = f"the function returned {type(answer).__name__}, not a sequence of numbers"
+            return [Evaluation(math.nan, reason)] * len(molecules)
+        return list(answer)
+
+
+def _load(name: str, path: Path | None, where: str) -> ModuleType:
+    folders = [folder for folder in (path, Path.cwd()) if folder is not None]
+    try:
+        with _search(folders):
+            for folder in folders:
+                file = folder / f"{name}.py"
+                if file.is_file():
+                    return _load_file(file)
+            return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            places = " or ".join(f"'{folder}'" for folder in dict.fromkeys(folders))
+            raise ConfigError(f"{where}: no module '{name}' in {places}, nor installed") from None
+        raise ConfigError(f"{where}: module '{name}' cannot be imported: {error}") from None
+    except (Exception, SystemExit) as error:
+        reason = failure(error).error
+        raise ConfigError(f"{where}: module '{name}' cannot be imported: {reason}") from None
+
+
+def _load_file(file: Path) -> ModuleType:
+    """A module from its file, under a name of its own: two configs may each have a ``scores.py``."""
+    name = f"_chemmara_{file.stem}_{file_hash(file)[:16]}"
+    if name in sys.modules and getattr(sys.modules[name], "__file__", None) == str(file):
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"'{file}' is no Python module")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+@contextmanager
+def _search(folders: list[Path]) -> Iterator[None]:
+    """Let imports look into ``folders`` first, for the time of the block."""
+    before = list(sys.path)
+    sys.path[:0] = [str(folder) for folder in folders]
+    try:
+        yield
+    finally:
+        sys.path[:] = before

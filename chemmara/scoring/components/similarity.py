@@ -1,0 +1,73 @@
+"""Fingerprint similarity to one or several references."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from chemmara.chemistry.files import read_records
+from chemmara.chemistry.fingerprints import FingerprintName, function, tanimoto
+from chemmara.chemistry.molecules import Molecule, parse_reference
+from chemmara.config import Parameters
+from chemmara.errors import ConfigError, UserError
+from chemmara.scoring.component import COMPONENTS, Component
+
+_COST_US = {"ecfp4": 35.0, "ecfp6": 40.0, "fcfp4": 60.0, "atom_pairs": 60.0, "phco": 7200.0}
+_PER_REFERENCE_US = 1.0
+
+
+class TanimotoParameters(Parameters):
+    """Parameters of the Tanimoto similarity."""
+
+    references: list[str] = Field(default_factory=list, description="SMILES of the reference molecules")
+    references_file: Path | None = Field(None, description="file of more references (.smi, .csv, .sdf, also .gz)")
+    fingerprint: FingerprintName = Field("ecfp4", description="ecfp4, ecfp6, fcfp4, atom_pairs, phco")
+    counts: bool = Field(False, description="unhashed feature counts instead of 2048 bits")
+    reduce: Literal["max", "mean"] = Field("max", description="how similarities to several references are joined")
+
+
+@COMPONENTS.register("tanimoto", TanimotoParameters)
+class Tanimoto(Component):
+    """Tanimoto similarity of fingerprints to the nearest reference, or on average to all of them.
+
+    >>> parameters = TanimotoParameters(references=["CC(=O)Nc1ccc(O)cc1"])  # paracetamol
+    >>> from chemmara.chemistry.molecules import read
+    >>> [e.value for e in Tanimoto(parameters, "")([read("CC(=O)Nc1ccc(O)cc1").molecule])]
+    [1.0]
+    """
+
+    parameters: TanimotoParameters
+
+    def __init__(self, parameters: TanimotoParameters, where: str) -> None:
+        super().__init__(parameters, where)
+        try:
+            self._fingerprint = function(parameters.fingerprint, parameters.counts)
+        except ValueError as error:
+            raise ConfigError(f"{where}.counts: {error}") from None
+        references = [
+            parse_reference(text, f"{where}.references[{index}]") for index, text in enumerate(parameters.references)
+        ]
+        if parameters.references_file is not None:
+            references += _read_references(parameters.references_file, f"{where}.references_file")
+        if not references:
+            raise ConfigError(f"{where}.references: at least one reference SMILES is needed")
+        self._references = [self._fingerprint(reference.mol) for reference in references]
+        self.cost_us = _COST_US[parameters.fingerprint] + _PER_REFERENCE_US * len(references)
+
+    def _score(self, molecules: Sequence[Molecule]) -> list[float]:
+        reduce = np.max if self.parameters.reduce == "max" else np.mean
+        return [float(reduce(tanimoto(self._fingerprint(m.mol), self._references))) for m in molecules]
+
+
+def _read_references(path: Path, where: str) -> list[Molecule]:
+    try:
+        records = list(read_records(path))
+    except UserError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    if not records:
+        raise ConfigError(f"{where}: file '{path}' has no molecules")
+    return [parse_reference(record.smiles, f"{where} line {record.line}") for record in records]

@@ -1,0 +1,148 @@
+"""Patterns that a molecule must, or must not, contain: one SMARTS, a list of alerts, a scaffold."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+from rdkit import Chem
+
+from chemmara.chemistry import scaffolds
+from chemmara.chemistry.molecules import parse_reference, parse_smarts, read
+from chemmara.config import Parameters
+from chemmara.errors import ConfigError
+from chemmara.scoring.component import COMPONENTS, PerMolecule
+
+# fmt: off
+Catalogue = Literal[
+    "PAINS", "PAINS_A", "PAINS_B", "PAINS_C", "BRENK", "NIH", "ZINC", "CHEMBL", "CHEMBL_Glaxo", "CHEMBL_Dundee",
+    "CHEMBL_BMS", "CHEMBL_SureChEMBL", "CHEMBL_MLSMR", "CHEMBL_Inpharmatica", "CHEMBL_LINT",
+]
+# fmt: on
+_COUNT_EXAMPLE = "{ name = 'step', low = 1, high = 2 }"
+
+
+class SubstructureParameters(Parameters):
+    """Parameters of the substructure match."""
+
+    smarts: str = Field(description="the pattern, as SMARTS")
+    mode: Literal["present", "absent", "count"] = Field(
+        "present", description="1 where it matches; 1 where it does not; or the number of distinct matches"
+    )
+
+
+@COMPONENTS.register("substructure", SubstructureParameters)
+class Substructure(PerMolecule):
+    """Whether a molecule contains a SMARTS pattern, or how often.
+
+    >>> from chemmara.chemistry.molecules import read
+    >>> phenol = Substructure(SubstructureParameters(smarts="c[OX2H]"), "")
+    >>> [e.value for e in phenol([read("CC(=O)Nc1ccc(O)cc1").molecule, read("C" * 40).molecule])]
+    [1.0, 0.0]
+    """
+
+    parameters: SubstructureParameters
+    cost_us = 20
+    example = _COUNT_EXAMPLE
+
+    def __init__(self, parameters: SubstructureParameters, where: str) -> None:
+        super().__init__(parameters, where)
+        self._pattern = parse_smarts(parameters.smarts, f"{where}.smarts")
+        self.bounds = (0.0, None) if parameters.mode == "count" else (0.0, 1.0)
+
+    def _value(self, mol: Chem.Mol) -> float:
+        if self.parameters.mode == "count":
+            return float(len(mol.GetSubstructMatches(self._pattern, uniquify=True, maxMatches=10_000)))
+        return float(mol.HasSubstructMatch(self._pattern) == (self.parameters.mode == "present"))
+
+
+class AlertsParameters(Parameters):
+    """Parameters of the structural alerts."""
+
+    smarts: list[str] = Field(default_factory=list, description="own alerts, as SMARTS")
+    catalogues: list[Catalogue] = Field(
+        default_factory=list, description="RDKit's catalogues: PAINS, BRENK, NIH, ZINC, CHEMBL, ..."
+    )
+    mode: Literal["clean", "count"] = Field(
+        "clean", description="1 where no alert matches, else 0; or the number of alerts that match"
+    )
+
+
+@COMPONENTS.register("alerts", AlertsParameters)
+class Alerts(PerMolecule):
+    """Structural alerts: own SMARTS and RDKit's filter catalogues; 1 for a clean molecule, or the number of alerts.
+
+    [PAINS: Baell and Holloway, J. Med. Chem. 2010, 53, 2719; BRENK: Brenk et al., ChemMedChem 2008, 3, 435]
+    """
+
+    parameters: AlertsParameters
+    example = "{ name = 'left_step', low = 0 }"
+
+    def __init__(self, parameters: AlertsParameters, where: str) -> None:
+        super().__init__(parameters, where)
+        if not parameters.smarts and not parameters.catalogues:
+            raise ConfigError(f"{where}: no alerts; give smarts = [...] or catalogues = ['PAINS', ...]")
+        self._patterns = [
+            parse_smarts(text, f"{where}.smarts[{index}]") for index, text in enumerate(parameters.smarts)
+        ]
+        self._catalogue = _catalogue(parameters.catalogues) if parameters.catalogues else None
+        entries = self._catalogue.GetNumEntries() if self._catalogue is not None else 0
+        self.cost_us = 3.5 * entries + 5.0 * len(self._patterns)
+        self.bounds = (0.0, 1.0) if parameters.mode == "clean" else (0.0, None)
+
+    def _value(self, mol: Chem.Mol) -> float:
+        if self.parameters.mode == "clean":
+            return float(not self._any(mol))
+        found = sum(mol.HasSubstructMatch(pattern) for pattern in self._patterns)
+        return float(found + (len(self._catalogue.GetMatches(mol)) if self._catalogue is not None else 0))
+
+    def _any(self, mol: Chem.Mol) -> bool:
+        if any(mol.HasSubstructMatch(pattern) for pattern in self._patterns):
+            return True
+        return self._catalogue is not None and bool(self._catalogue.HasMatch(mol))
+
+
+def _catalogue(names: list[Catalogue]) -> Any:
+    from rdkit.Chem import FilterCatalog
+
+    settings = FilterCatalog.FilterCatalogParams()
+    for name in names:
+        settings.AddCatalog(FilterCatalog.FilterCatalogParams.FilterCatalogs.names[name])
+    return FilterCatalog.FilterCatalog(settings)
+
+
+class ScaffoldMatchParameters(Parameters):
+    """Parameters of the scaffold match."""
+
+    scaffold: str = Field(description="SMILES of the scaffold, or of a molecule whose Bemis-Murcko scaffold is meant")
+    mode: Literal["equals", "contains"] = Field("equals", description="the same scaffold, or one that contains it")
+    generic: bool = Field(False, description="compare generic scaffolds (every atom carbon, every bond single)")
+
+
+@COMPONENTS.register("scaffold_match", ScaffoldMatchParameters)
+class ScaffoldMatch(PerMolecule):
+    """1 where the Bemis-Murcko scaffold equals, or contains, the given one, else 0."""
+
+    parameters: ScaffoldMatchParameters
+
+    def __init__(self, parameters: ScaffoldMatchParameters, where: str) -> None:
+        super().__init__(parameters, where)
+        self._of = scaffolds.generic if parameters.generic else scaffolds.murcko
+        self._scaffold = self._of(parse_reference(parameters.scaffold, f"{where}.scaffold").mol)
+        if not self._scaffold:
+            raise ConfigError(f"{where}.scaffold: '{parameters.scaffold}' has no ring, so no scaffold")
+        self._pattern = parse_reference(self._scaffold, f"{where}.scaffold").mol
+        self.cost_us = 320.0 if parameters.generic else 150.0
+
+    def _value(self, mol: Chem.Mol) -> float:
+        if self.parameters.mode == "equals":
+            return float(self._of(mol) == self._scaffold)
+        if not self.parameters.generic:
+            return float(mol.HasSubstructMatch(self._pattern))  # a scaffold within a molecule is within its scaffold
+        own = self._of(mol)
+        if not own:
+            return 0.0
+        molecule, error = read(own)
+        if molecule is None:
+            raise ValueError(f"scaffold '{own}': {error}")
+        return float(molecule.mol.HasSubstructMatch(self._pattern))

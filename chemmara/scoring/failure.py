@@ -1,0 +1,73 @@
+"""When failed oracles end a run: the one place where that policy lives."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import Any
+
+from pydantic import Field
+
+from chemmara.config import Parameters
+from chemmara.errors import RunError
+from chemmara.scoring.scores import Scores
+
+WINDOW = 200
+"""The failure rate is taken over so many last valid molecules, so that an oracle that breaks late is noticed soon."""
+
+_MINIMUM = 20  # below this a rate means nothing
+
+
+class FailureSettings(Parameters):
+    """The ``[failure]`` table."""
+
+    retry: int = Field(0, ge=0, le=100, description="how often a failed evaluation is tried again before it counts")
+    stop_above: float = Field(
+        0.2, ge=0, le=1, description=f"share of the last {WINDOW} valid molecules that may fail before the run stops"
+    )
+
+
+class FailureCounter:
+    """Counts failed molecules and says when there are too many. Its state belongs into the checkpoint."""
+
+    def __init__(self, settings: FailureSettings) -> None:
+        self._stop_above = settings.stop_above
+        self._recent: deque[str | None] = deque(maxlen=WINDOW)
+
+    def add(self, scores: Scores) -> None:
+        """Count the valid molecules of a batch, in order; invalid text is no failure."""
+        failed = scores.failed
+        self._recent.extend(
+            (scores.errors[row] or "no value") if failed[row] else None
+            for row in range(len(scores))
+            if scores.valid[row]
+        )
+
+    @property
+    def rate(self) -> float:
+        """Share of failed ones among the last valid molecules, 0 before any."""
+        return sum(reason is not None for reason in self._recent) / max(len(self._recent), 1)
+
+    def message(self) -> str | None:
+        """Why the run must stop, or None while it may go on."""
+        if len(self._recent) < _MINIMUM or self.rate <= self._stop_above:
+            return None
+        reasons = Counter(reason for reason in self._recent if reason is not None)
+        reason, times = reasons.most_common(1)[0]
+        return (
+            f"scoring failed for {sum(reasons.values())} of the last {len(self._recent)} valid molecules "
+            f"(failure.stop_above = {self._stop_above:g}); most often ({times} times): {reason}"
+        )
+
+    def check(self) -> None:
+        """Raise :class:`RunError` with :meth:`message` where there is one."""
+        message = self.message()
+        if message is not None:
+            raise RunError(message)
+
+    def state_dict(self) -> dict[str, Any]:
+        """A plain table for the checkpoint."""
+        return {"recent": list(self._recent)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        self._recent = deque(state["recent"], maxlen=WINDOW)

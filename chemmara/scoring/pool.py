@@ -1,0 +1,126 @@
+"""What a :class:`~chemmara.scoring.executors.ProcessExecutor` consists of: jobs that can split, and processes."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from chemmara.scoring.evaluation import Evaluation, Task
+
+_LOADING_S = 300.0  # how long a component may load in a worker before a time-out, where there is one, applies to it
+
+
+class Job:
+    """A task on its way through one worker slot, whole or, after a crash or under a time-out, molecule by molecule."""
+
+    def __init__(self, index: int, task: Task, one_by_one: bool) -> None:
+        self.index = index
+        self.spec = task.spec
+        self.smiles = task.smiles
+        self.results: list[Evaluation] = [Evaluation(math.nan, "not evaluated")] * len(task.smiles)
+        places = range(len(task.smiles))
+        self.units = deque([place] for place in places) if one_by_one else deque([list(places)])
+        self._suspects: set[int] = set()
+
+    def settle(self, values: Sequence[Evaluation]) -> None:
+        for place, value in zip(self.units.popleft(), values, strict=True):
+            self.results[place] = value
+
+    def fail(self, reason: str) -> None:
+        self.settle([Evaluation(math.nan, reason)])
+
+    def crashed(self, reason: str, fresh: bool) -> None:
+        """A worker died on the first unit: blame a molecule that does it again, alone in a fresh one, else split."""
+        if len(self.units[0]) == 1 and fresh and self.units[0][0] in self._suspects:
+            self.fail(reason)
+        else:
+            self._suspects.update(self.units[0])
+            self.units.extendleft([place] for place in reversed(self.units.popleft()))
+
+
+class WorkerProcess:
+    """One worker process and the thread that brings in its replies as events (worker, (kind, content) | None)."""
+
+    def __init__(self, module: str, events: queue.SimpleQueue[tuple[WorkerProcess, Any]]) -> None:
+        code = (
+            f"import sys; sys.path[:] = {sys.path!r}; "
+            f"from chemmara.scoring.worker import main; main({module!r}, {os.getpid()})"
+        )
+        # A numerical library in each of many workers must not start a thread per core.
+        environment = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} | dict(os.environ)
+        # Its own process group: Ctrl-C in a terminal reaches the parent only, and a kill reaches its children.
+        group: dict[str, Any] = {"process_group": 0}
+        if sys.platform == "win32":
+            group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, **group
+        )
+        self.ready = False
+        self.sent = 0
+        self.deadline = math.inf
+        self.job: Job | None = None
+        threading.Thread(target=self._listen, args=(events,), daemon=True).start()
+
+    def _listen(self, events: queue.SimpleQueue[tuple[WorkerProcess, Any]]) -> None:
+        replies = self._process.stdout
+        assert replies is not None
+        with replies:
+            while True:
+                try:
+                    message = pickle.load(replies)
+                except Exception:  # the end of the pipe, or half a message of a worker that died while writing
+                    events.put((self, None))
+                    return
+                events.put((self, message))
+
+    def send(self, timeout: float | None) -> None:
+        """Send the first unit of the job."""
+        assert self.job is not None
+        self.sent += 1
+        self.deadline = math.inf if timeout is None else time.monotonic() + _LOADING_S
+        request = (self.job.spec, tuple(self.job.smiles[place] for place in self.job.units[0]))
+        with contextlib.suppress(OSError):  # a dead worker is reported by its reader
+            assert self._process.stdin is not None
+            self._process.stdin.write(pickle.dumps(request))
+            self._process.stdin.flush()
+
+    def kill(self) -> str:
+        """End the process and all that it started, at once; the reason in words if it had ended by itself."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if hasattr(os, "killpg") and self._process.returncode is None:
+                # Not yet waited for, so the number still means this process, dead or alive.
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.kill()
+        return _reason(self.close(None))
+
+    def close(self, grace_s: float | None) -> int:
+        """Let the process end by itself, within ``grace_s`` seconds if given; its exit code."""
+        with contextlib.suppress(OSError):
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+        try:
+            return self._process.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+
+def _reason(code: int) -> str:
+    if code >= 0:
+        return f"scoring process exited with code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = str(-code)
+    return f"scoring process died of {name}{' (out of memory?)' if name == 'SIGKILL' else ''}"

@@ -1,0 +1,130 @@
+"""What `chemmara optimize` does: every method with every seed, one after the other, then the comparison."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chemmara.config import Table, read_table, refuse_non_finite, set_key
+from chemmara.errors import UserError
+from chemmara.interrupts import Interrupts
+from chemmara.optimization.directory import LEDGER, RunDirectory
+from chemmara.optimization.methods import method_names, resolve_method
+from chemmara.optimization.settings import RunSettings
+from chemmara.scoring.executors import EXECUTORS
+
+if TYPE_CHECKING:
+    from chemmara.optimization.run import Watcher
+
+DEFAULT_OUT = "results"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a config asks for, checked: (method, seed, settings) in the order in which they run."""
+
+    runs: tuple[tuple[str, int, RunSettings], ...]
+
+
+def plan(
+    config: str | Path | Mapping[str, Any],
+    methods: Sequence[str] = (),
+    seeds: Sequence[int] | None = None,
+    assignments: Sequence[str] = (),
+) -> Plan:
+    """Read and check a config without writing anything. Raises :class:`ConfigError` or :class:`UserError`."""
+    table: Table = dict(config) if isinstance(config, Mapping) else read_table(config)
+    refuse_non_finite(table, "")
+    folder = Path(".") if isinstance(config, Mapping) else Path(config).parent
+    for assignment in assignments:
+        table = set_key(table, assignment)
+    names = method_names(table, methods)
+    runs = []
+    for name in names:
+        resolved = resolve_method(table, name)
+        checked = RunSettings.parse(resolved, folder)
+        for seed in seeds if seeds is not None else [checked.head.seed]:
+            runs.append((name, seed, checked if seed == checked.head.seed else _with_seed(resolved, seed, folder)))
+    return Plan(tuple(runs))
+
+
+def _with_seed(table: Table, seed: int, folder: Path) -> RunSettings:
+    return RunSettings.parse({**table, "seed": seed}, folder)
+
+
+def optimize(
+    config: str | Path | Mapping[str, Any],
+    out: str | Path = DEFAULT_OUT,
+    *,
+    methods: Sequence[str] = (),
+    seeds: Sequence[int] | None = None,
+    assignments: Sequence[str] = (),
+    resume: bool = False,
+    watcher: Watcher | None = None,
+    report: bool = True,
+) -> Path:
+    """Run every method of a config with every seed in ``out`` and compare them; returns ``out``.
+
+    ``config`` is a file or a table. The whole config is checked before anything is written. Raises
+    :class:`ConfigError` / :class:`UserError` for a mistake, :class:`RunError` when a run has to stop (resumable), and
+    :class:`chemmara.interrupts.Interrupted` on Ctrl-C.
+    """
+    todo = plan(config, methods, seeds, assignments)
+    out = Path(out)
+    directories = [RunDirectory(out, method, seed) for method, seed, _ in todo.runs]
+    _check_out(out, directories, resume)
+    from chemmara.optimization.run import optimize_one, pick_device
+    from chemmara.scoring.ledger import Ledger
+
+    for _, _, settings in todo.runs:
+        pick_device(settings.head.execution.device)
+    out.mkdir(parents=True, exist_ok=True)
+    with Interrupts() as interrupts, Ledger(out / LEDGER) as ledger:
+        executor, made_from = None, None
+        try:
+            for directory, (_, _, settings) in zip(directories, todo.runs):
+                wanted = settings.executor_table()
+                if wanted != made_from:
+                    if executor is not None:
+                        executor.close()
+                    executor, made_from = make_executor(wanted), wanted
+                optimize_one(
+                    settings, directory, ledger, executor, resume=resume, watcher=watcher, interrupts=interrupts
+                )
+                interrupts.check()
+        finally:
+            if executor is not None:
+                executor.close()
+    if report:
+        _compare(out, todo.runs[0][2].head.threshold)
+    return out
+
+
+def make_executor(table: Table) -> Any:
+    """The executor of a table ``{name, ...}``; none for serial work, which needs none."""
+    entry, parameters = EXECUTORS.build_parameters(table, "execution")
+    return None if entry.name == "serial" else entry.item(parameters)
+
+
+def _compare(out: Path, threshold: float) -> None:
+    from chemmara.reporting.compare import compare
+
+    compare([out], thresholds=[threshold]).save(out)
+
+
+def _check_out(out: Path, directories: Sequence[RunDirectory], resume: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise UserError(f"'{out}' is a file; choose a directory for the results")
+    parent = next(folder for folder in (out, *out.resolve().parents) if folder.exists())
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise UserError(f"directory '{parent}' is not writable")
+    for directory in directories:
+        if directory.manifest() and not resume:
+            raise UserError(
+                f"'{directory.path}' holds a run already; go on with --resume, or choose another directory with -o"
+            )
+
+

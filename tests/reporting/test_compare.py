@@ -1,0 +1,214 @@
+"""Comparison of methods: values worked out by hand, the exact test against scipy's, and the files."""
+
+from __future__ import annotations
+
+import doctest
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from scipy.stats import mannwhitneyu
+
+from chemmara.errors import UserError
+from chemmara.metrics import diversity
+from chemmara.metrics.table import metric
+from chemmara.reporting import measures, statistics
+from chemmara.reporting.compare import FILES, compare, mean_and_sd
+from chemmara.reporting.measures import COMPARED, digest, measure, scaffold_curve
+from chemmara.reporting.runs import find_run
+
+from .conftest import MakeRuns
+
+
+def test_measures_of_a_run_by_hand(make_runs: MakeRuns) -> None:
+    counted = digest(find_run(make_runs("mara/seed-0")))
+    # Toluene, hexane, pyridine (failed), benzoic acid, piperidine; the repeat and the two invalid rows are no calls.
+    assert counted.smiles == ["Cc1ccccc1", "CCCCCC", "c1ccncc1", "O=C(O)c1ccccc1", "C1CCNCC1"]
+    assert (counted.sampled, counted.valid) == (8, 6)
+    values, all_scored = measure(counted, [0.7, 0.0])
+    assert {name: values[name] for name in ("oracle_calls", "hits", "scaffolds", "generic_scaffolds", "circles")} == {
+        "oracle_calls": 5,
+        "hits": 3,
+        "scaffolds": 1,
+        "generic_scaffolds": 1,
+        "circles": 2,  # toluene and benzoic acid are near, hexane is far from both
+    }
+    assert values["top_10"] == pytest.approx((0.75 + 0.9 + 0.8 + 0.3) / 4)
+    assert values["burden_10"] == math.inf
+    assert values["validity"] == 6 / 8
+    assert values["uniqueness"] == 5 / 6
+    hits = ["CCCCCC", "Cc1ccccc1", "O=C(O)c1ccccc1"]
+    assert values["intdiv1"] == pytest.approx(diversity.internal_diversity(hits))
+    assert values["circles"] == diversity.circles(hits)
+    assert values["generic_scaffolds"] == diversity.generic_scaffolds(hits)
+    assert (all_scored["hits"], all_scored["scaffolds"], all_scored["generic_scaffolds"]) == (4, 2, 1)
+    assert scaffold_curve(counted, 0.0) == [0, 1, 1, 1, 1, 2]
+    (none,) = measure(counted, [0.99])
+    assert math.isnan(none["intdiv1"])
+    assert (none["hits"], none["circles"]) == (0, 0)
+
+
+def test_burden_counts_failed_calls(make_runs: MakeRuns) -> None:
+    samples: list[tuple[str, float | None]] = [("C" * n, None if n == 3 else 0.9) for n in range(1, 12)]
+    counted = digest(find_run(make_runs("mara/seed-0", samples=samples)))
+    assert measure(counted, [0.5])[0]["burden_10"] == 11
+
+
+def test_a_retried_molecule_keeps_its_place_and_gets_its_score(make_runs: MakeRuns) -> None:
+    samples: list[tuple[str, float | None]] = [("CCO", None), ("CC", 0.1), ("OCC", 0.8), ("CCO", 0.2)]
+    counted = digest(find_run(make_runs("mara/seed-0", samples=samples)))
+    assert (counted.smiles, counted.scores) == (["CCO", "CC"], [0.8, 0.1])
+
+
+def test_every_compared_metric_has_a_meaning() -> None:
+    assert all(metric(name).meaning for name in COMPARED)
+
+
+def numbered(count: int, shift: float) -> list[tuple[str, float | None]]:
+    return [("C" * n + "c1ccccc1", min(1.0, 0.5 + 0.01 * n + shift)) for n in range(count)]
+
+
+def seeds(make_runs: MakeRuns, counts: dict[str, list[int]]) -> Path:
+    root = Path()
+    for method, sizes in counts.items():
+        for seed, size in enumerate(sizes):
+            root = make_runs(f"{method}/seed-{seed}", samples=numbered(size, 0.2))
+    return root
+
+
+def test_five_seeds_against_five(make_runs: MakeRuns, tmp_path: Path) -> None:
+    root = seeds(make_runs, {"vanilla": [3, 4, 5, 6, 7], "mara": [12, 13, 14, 15, 16]})
+    seen: list[str] = []
+    outcome = compare(root, thresholds=[0.6, 0.75], progress=lambda run: seen.append(run.name))
+    assert len(seen) == 10
+    row = outcome.table[(outcome.table.threshold == 0.6) & (outcome.table.method == "mara")].iloc[0]
+    assert (row.seeds, row.hits_mean, row.oracle_calls_mean) == (5, 14.0, 14.0)
+    assert row.hits_sd == pytest.approx(np.std([12, 13, 14, 15, 16], ddof=1))
+    test = outcome.tests[(outcome.tests.threshold == 0.6) & (outcome.tests.metric == "hits")].iloc[0]
+    assert test.p == pytest.approx(2 / math.comb(10, 5))  # the most extreme of 252 splits, and its mirror
+    assert test.p_holm == test.p
+    assert (test.method_a, test.method_b, test.u) == ("mara", "vanilla", 25)
+    same = outcome.tests[(outcome.tests.threshold == 0.6) & (outcome.tests.metric == "scaffolds")].iloc[0]
+    assert same.p == 1.0  # benzene's scaffold everywhere
+    burden = outcome.tests[(outcome.tests.threshold == 0.6) & (outcome.tests.metric == "burden_10")].iloc[0]
+    assert burden.p == pytest.approx(2 / math.comb(10, 5))  # ten hits after ten calls, against never
+    paths = outcome.save(tmp_path / "saved")
+    assert [path.name for path in paths] == list(FILES)
+    assert paths[2].read_bytes().startswith(b"\x89PNG")
+    assert np.allclose(pd.read_csv(paths[0]).hits_mean, outcome.table.hits_mean)
+    assert len(pd.read_csv(paths[1])) == 2 * len(COMPARED)
+
+
+def test_rendered_tables_say_it_all(make_runs: MakeRuns) -> None:
+    root = seeds(make_runs, {"vanilla": [3, 4], "mara": [12, 9]})
+    outcome = compare(root)
+    assert outcome.thresholds == (0.7,)  # from the manifests
+    assert set(outcome.tests.note) == {"too few seeds"}
+    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    for table in outcome.render():
+        console.print(table)
+    text = console.export_text()
+    for part in ("mara (2)", "vanilla (2)", "10.5 ± 2.1", "too few seeds", "reached by 1 of 2", "#Circles(0.7)"):
+        assert part in text
+
+
+def test_one_seed_has_no_spread_and_three_methods_have_their_own_table(make_runs: MakeRuns, tmp_path: Path) -> None:
+    root = seeds(make_runs, {"[bold]a": [3] * 5, "b": [4] * 5, "c": [5] * 5, "d": [5]})
+    outcome = compare(root)
+    assert outcome.table.set_index("method").hits_sd.isna().to_dict() == {
+        "[bold]a": False,
+        "b": False,
+        "c": False,
+        "d": True,
+    }
+    hits = outcome.tests[outcome.tests.metric == "hits"].set_index(["method_a", "method_b"])
+    p = 2 / math.comb(10, 5)
+    assert hits.p_holm["[bold]a", "b"] == pytest.approx(3 * p)  # three pairs were tested; those with d were not
+    assert hits.note["c", "d"] == "too few seeds"
+    tables = outcome.render()
+    assert len(tables) == 2
+    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(tables[0])
+    assert "[bold]a (5)" in console.export_text()
+    outcome.save(tmp_path)
+
+
+def test_tables_from_elsewhere_stand_beside_runs(make_runs: MakeRuns, tmp_path: Path) -> None:
+    root = make_runs("mara/seed-0")
+    (tmp_path / "reinvent.csv").write_text("SMILES,Score,SMILES_state\nc1ccccc1C,0.9,1\nCC,0.8,1\nc1,0.0,0\n")
+    outcome = compare([root, tmp_path / "reinvent.csv", root / "mara" / "seed-0"], thresholds=[0.6])
+    assert outcome.table.set_index("method").hits_mean.to_dict() == {"mara": 3, "reinvent": 2}
+    assert outcome.table.seeds.tolist() == [1, 1]  # the run that was named twice counts once
+    assert outcome.runs.set_index("method").validity["reinvent"] == pytest.approx(2 / 3)
+
+
+def test_methods_of_one_name_are_told_apart(make_runs: MakeRuns) -> None:
+    roots = [make_runs("mara/seed-0", folder=folder) for folder in ("first", "second")]
+    assert compare(roots).table.method.tolist() == ["first/mara", "second/mara"]
+
+
+def test_empty_run_and_bad_input(tmp_path: Path) -> None:
+    (tmp_path / "none.csv").write_text("SMILES,score\n")
+    outcome = compare(tmp_path / "none.csv")
+    assert math.isnan(outcome.table.validity_mean[0])
+    outcome.save(tmp_path / "out")
+    with pytest.raises(UserError, match="--threshold"):
+        compare(tmp_path / "none.csv", thresholds=[math.nan])
+    with pytest.raises(UserError, match="nothing to compare"):
+        compare([])
+    with pytest.raises(UserError, match="cannot write"):
+        outcome.save(tmp_path / "none.csv")
+
+
+def test_examples_in_docstrings() -> None:
+    assert doctest.testmod(statistics).failed == 0
+    assert doctest.testmod(measures).failed == 0
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=2, max_size=12, unique=True), st.data())
+def test_without_ties_it_is_scipys_exact_test(values: list[int], data: st.DataObject) -> None:
+    cut = data.draw(st.integers(1, len(values) - 1))
+    one, other = list(map(float, values[:cut])), list(map(float, values[cut:]))
+    u, p = statistics.mann_whitney(one, other)
+    reference = mannwhitneyu(one, other, method="exact")
+    assert (u, p) == pytest.approx((reference.statistic, reference.pvalue))
+    doubled = [2 * (1 + sum(other_value < value for other_value in values)) for value in values]
+    assert statistics._permutation_p(doubled, cut) == pytest.approx(p)
+
+
+@given(st.lists(st.integers(0, 3), min_size=2, max_size=9), st.data())
+def test_with_ties_it_is_the_enumeration_of_all_splits(values: list[int], data: st.DataObject) -> None:
+    cut = data.draw(st.integers(1, len(values) - 1))
+
+    def u_of(chosen: tuple[int, ...]) -> float:
+        rest = [values[i] for i in range(len(values)) if i not in chosen]
+        return sum((values[i] > v) + 0.5 * (values[i] == v) for i in chosen for v in rest)
+
+    middle = cut * (len(values) - cut) / 2
+    observed = abs(u_of(tuple(range(cut))) - middle)
+    splits = [abs(u_of(chosen) - middle) for chosen in itertools.combinations(range(len(values)), cut)]
+    u, p = statistics.mann_whitney(list(map(float, values[:cut])), list(map(float, values[cut:])))
+    assert u == u_of(tuple(range(cut)))
+    assert p == pytest.approx(sum(value >= observed - 1e-9 for value in splits) / len(splits))
+
+
+def test_infinity_is_the_largest_value_and_nan_is_refused() -> None:
+    inf = math.inf
+    assert statistics.mann_whitney([1, 2, 3], [inf, inf, inf])[1] == pytest.approx(0.1)
+    assert statistics.mann_whitney([inf] * 3, [inf] * 3)[1] == 1.0
+    with pytest.raises(ValueError, match="NaN"):
+        statistics.mann_whitney([1.0, math.nan], [2.0])
+
+
+def test_mean_and_spread() -> None:
+    assert mean_and_sd([1.0, 3.0, math.nan]) == (2.0, pytest.approx(math.sqrt(2)))
+    mean, sd = mean_and_sd([1.0, math.inf])
+    assert mean == math.inf
+    assert math.isnan(sd)
+    assert all(map(math.isnan, mean_and_sd([])))

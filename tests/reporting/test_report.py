@@ -1,0 +1,74 @@
+"""The HTML report: one file, nothing fetched, nothing that a config or a model wrote taken for markup."""
+
+from __future__ import annotations
+
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from chemmara.errors import UserError
+from chemmara.reporting.report import COLUMN_MEANINGS, render, write_report
+from chemmara.reporting.runs import find_run
+from chemmara.reporting.tables import AFTER_LABELS, BEFORE_LABELS
+
+from .conftest import MakeRuns
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def test_report_is_one_file_with_drawings_and_curves(make_runs: MakeRuns) -> None:
+    folder = make_runs("mara/seed-0", samples=[("c1ccccc1C", 0.75), (HOSTILE, None), ("CCO", 0.5)] * 3)
+    folder = folder / "mara" / "seed-0"
+    path = write_report(folder)
+    assert path == folder / "report.html"
+    text = path.read_text(encoding="utf-8")
+    tags = Tags()
+    tags.feed(text)
+    names = [tag for tag, _ in tags.found]
+    assert names.count("svg") == 3 + 2  # three curves, two molecules
+    assert not {"script", "img", "link", "iframe", "object"} & set(names)
+    for tag, attributes in tags.found:
+        for name in ("src", "href", "xlink:href"):
+            assert (attributes.get(name) or "#").startswith("#"), (tag, attributes)
+    assert not re.search(r"url\((?!#)|@import", text)
+    for part in ("&lt;script&gt;alert(1)", "batch_size", "molecular weight, Da", "0.750", "Cc1ccccc1", "mara/seed-0"):
+        assert part in text
+    assert render(find_run(folder)) == render(find_run(folder))
+
+
+def test_every_column_of_molecules_csv_is_explained() -> None:
+    assert list(COLUMN_MEANINGS) == [*BEFORE_LABELS, "<label>", "<label>_score", *AFTER_LABELS]
+
+
+def test_report_of_a_table_and_of_nothing(make_runs: MakeRuns, tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("SMILES,score\nCCO,0.5\nc1,\n")
+    assert write_report(table, tmp_path / "r.html").read_text().count("<svg") == 4
+    table.write_text("SMILES,score\n")
+    assert "No molecule has a score" in write_report(table, tmp_path / "r.html").read_text()
+    with pytest.raises(UserError, match="does not exist"):
+        write_report(tmp_path / "gone")
+    with pytest.raises(UserError, match="cannot write"):
+        write_report(table, tmp_path / "gone" / "r.html")
+
+
+def test_plots_leave_no_global_state(make_runs: MakeRuns) -> None:
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    render(find_run(make_runs("mara/seed-0")))
+    assert dict(matplotlib.rcParams) == before
+    if "matplotlib.pyplot" in sys.modules:
+        assert not sys.modules["matplotlib.pyplot"].get_fignums()

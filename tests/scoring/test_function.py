@@ -1,0 +1,214 @@
+"""The scoring function: no row dropped, repeats computed once, results stored before they are used, failures told."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from chemmara.chemistry.molecules import read
+from chemmara.errors import ConfigError, RunError
+from chemmara.scoring import work
+from chemmara.scoring.evaluation import Evaluation, MemoryStore, Task
+from chemmara.scoring.failure import FailureCounter, FailureSettings
+from chemmara.scoring.function import ScoringFunction
+from chemmara.scoring.scores import Scores
+from chemmara.scoring.settings import ScoringSettings
+
+HERE = Path(__file__).parent
+PARACETAMOL = "CC(=O)Nc1ccc(O)cc1"
+WEIGHT = {"name": "molecular_weight", "transform": {"name": "clip", "low": 0, "high": 1000}}
+TABLE: dict[str, Any] = {"component": [{"name": "qed"}, WEIGHT]}
+
+
+def user(function: str, **more: Any) -> dict[str, Any]:
+    return {"name": "python", "label": function, "function": f"example_scores:{function}", "path": str(HERE), **more}
+
+
+class Recorder(MemoryStore):
+    """A store that writes down what happens to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chunks: list[tuple[str, int]] = []
+
+    def record(self, key: str, evaluations: Sequence[tuple[str, Evaluation]]) -> None:
+        self.chunks.append((key, len(evaluations)))
+        super().record(key, evaluations)
+
+
+class Backwards:
+    """An executor that answers the last task first."""
+
+    def __init__(self, store: Recorder | None = None) -> None:
+        self.tasks: list[Task] = []
+        self.store = store
+        self.recorded: list[int] = []
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, list[Evaluation]]]:
+        self.tasks += tasks
+        for index in reversed(range(len(tasks))):
+            if self.store is not None:
+                self.recorded.append(len(self.store.chunks))
+            yield index, work.evaluate(tasks[index].spec, tasks[index].smiles)
+
+    def close(self) -> None:
+        pass
+
+
+def test_rows_keep_their_place() -> None:
+    batch = [PARACETAMOL, "C1CC", None, "C" * 40, "c1cc(O)ccc1NC(C)=O", read("CCO").molecule]
+    function = ScoringFunction(TABLE)
+    scores = function(batch)
+    assert len(scores) == 6
+    assert scores.valid.tolist() == [True, False, False, True, True, True]
+    assert np.isnan(scores.total).tolist() == [False, True, True, False, False, False]
+    assert not scores.failed.any()
+    assert scores.errors[1] is not None
+    assert scores.errors[1].startswith("invalid SMILES")
+    assert scores.errors[2] == "no molecule"
+    assert scores.raw["molecular_weight"][0] == pytest.approx(151.16, abs=0.01)
+    expected = math.sqrt(scores.raw["qed"][0] * scores.raw["molecular_weight"][0] / 1000)
+    assert scores.total[0] == scores.total[4] == pytest.approx(expected)
+    assert scores.evaluations == 6, "three distinct molecules, two components"
+    assert function(batch).evaluations == 0
+    assert np.array_equal(function(batch).total, scores.total, equal_nan=True)
+
+
+@pytest.mark.parametrize("batch", [[], ["C1CC"], [None, "x"]])
+def test_nothing_to_score(batch: list[str | None]) -> None:
+    scores = ScoringFunction(TABLE)(batch)
+    assert len(scores.total) == len(scores.errors) == len(scores.raw["qed"]) == len(batch)
+    assert scores.evaluations == 0
+
+
+def test_executor_gets_the_expensive_ones_and_changes_nothing() -> None:
+    batch = ["C" * n for n in range(1, 8)]
+    here = ScoringFunction(TABLE)(batch)
+    store = Recorder()
+    executor = Backwards(store)
+    there = ScoringFunction(TABLE, executor=executor, store=store, chunk=3)(batch)
+    assert {task.spec.name for task in executor.tasks} == {"qed"}
+    assert [len(task.smiles) for task in executor.tasks] == [3, 3, 1]
+    assert executor.recorded == [1, 2, 3], "each chunk is in the store before the next is asked for"
+    assert np.array_equal(here.total, there.total)
+    assert here.evaluations == there.evaluations == 14
+
+
+def test_one_failed_component_makes_the_total_nan() -> None:
+    function = ScoringFunction(
+        {"aggregation": "arithmetic_mean", "component": [{"name": "qed"}, user("fails_on_rings")]}
+    )
+    scores = function(["CCO", PARACETAMOL])
+    assert np.isnan(scores.total).tolist() == [False, True]
+    assert scores.failed.tolist() == [False, True]
+    assert scores.errors == [None, "fails_on_rings: no value"]
+    assert scores.transformed["qed"][1] > 0
+
+
+def test_filter_multiplies() -> None:
+    phenol = {"name": "substructure", "smarts": "c[OX2H]", "filter": True}
+    scores = ScoringFunction({"component": [{"name": "qed"}, phenol]})([PARACETAMOL, "CCO"])
+    assert scores.total.tolist() == [scores.raw["qed"][0], 0]
+
+
+def test_values_outside_the_range_without_transform_are_failures() -> None:
+    scores = ScoringFunction({"component": [user("as_array")]})(["C", "CCO"])
+    assert scores.total[0] == 1
+    assert np.isnan(scores.total[1])
+    assert scores.errors[1] == "as_array: value 3 lies outside [0, 1]: give the component a transform"
+
+
+def test_a_component_that_stands_twice_is_computed_once() -> None:
+    table = {
+        "component": [{**WEIGHT, "label": "a"}, {**WEIGHT, "label": "b", "transform": {"name": "left_step", "low": 99}}]
+    }
+    scores = ScoringFunction(table)(["CCO"])
+    assert scores.evaluations == 1
+    assert scores.raw["a"] == scores.raw["b"]
+    assert scores.transformed["a"] != scores.transformed["b"]
+
+
+FLAKY = """
+calls = []
+def flaky(smiles):
+    calls.append(list(smiles))
+    return [None if s == "C" or (s == "CC" and len(calls) < 3) else 0.5 for s in smiles]
+"""
+
+
+@pytest.mark.parametrize(("retry", "failed"), [(0, [True, True, False]), (2, [True, False, False])])
+def test_retry(tmp_path: Path, retry: int, failed: list[bool]) -> None:
+    (tmp_path / "flaky.py").write_text(f"{FLAKY}# {retry}")
+    store = Recorder()
+    table = {"component": [{"name": "python", "function": "flaky:flaky", "path": str(tmp_path)}]}
+    function = ScoringFunction(table, store=store, retry=retry)
+    scores = function(["C", "CC", "CCO"])
+    assert scores.failed.tolist() == failed
+    assert scores.evaluations == 3
+    assert sum(count for _, count in store.chunks) == 3, "a failure is recorded once, at last"
+    again = function(["C", "CC", "CCO"])
+    assert again.evaluations == 0
+    assert again.failed.tolist() == failed, "a stored failure is replayed, not tried again"
+
+
+def test_from_config(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    (tmp_path / "refs.smi").write_text("CCO\n")
+    file.write_text("[scoring]\n[[scoring.component]]\nname='tanimoto'\nreferences_file='refs.smi'\n")
+    function = ScoringFunction.from_config(file)
+    assert function(["CCO"]).total == [1]
+    table = function.settings.to_table()
+    assert Path(table["component"][0]["references_file"]).is_absolute()
+    assert ScoringSettings.parse(table) == function.settings
+    assert ScoringFunction.from_config({"scoring": table}).labels == ("tanimoto",)
+    assert ScoringFunction.from_config(table).labels == ("tanimoto",)
+    file.write_text("a = 1")
+    with pytest.raises(ConfigError, match=r"no \[scoring\] table"):
+        ScoringFunction.from_config(file)
+
+
+def test_scoring_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, chemmara.scoring.function, chemmara.scoring.failure, chemmara.scoring.work as w\n"
+        "from chemmara.scoring.component import COMPONENTS; COMPONENTS.names()\n"
+        "bad = {'torch', 'pandas', 'scipy', 'sklearn', 'matplotlib'} & set(sys.modules); assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def batch_of(failed: Sequence[bool | None]) -> Scores:
+    total = np.array([math.nan if fails or fails is None else 0.5 for fails in failed])
+    valid = np.array([fails is not None for fails in failed])
+    errors = ["dock: time-out" if fails else "invalid SMILES" if fails is None else None for fails in failed]
+    return Scores(total, {}, {}, valid, errors)
+
+
+def test_failure_counter() -> None:
+    counter = FailureCounter(FailureSettings(stop_above=0.2))
+    assert counter.rate == 0
+    counter.add(batch_of([True] * 19 + [None] * 50))
+    assert counter.message() is None, "too few to tell; invalid text is no failure"
+    counter.add(batch_of([True]))
+    message = counter.message()
+    assert message is not None
+    assert "20 of the last 20 valid molecules" in message
+    assert "dock: time-out" in message
+    with pytest.raises(RunError, match="stop_above"):
+        counter.check()
+    counter.add(batch_of([False] * 160))
+    assert counter.rate == pytest.approx(20 / 180)
+    counter.check()
+    other = FailureCounter(FailureSettings(stop_above=0.1))
+    other.load_state_dict(counter.state_dict())
+    assert other.rate == counter.rate
+    with pytest.raises(RunError):
+        other.check()
+    counter.add(batch_of([False] * 200))
+    assert counter.rate == 0, "the rate forgets"
