@@ -164,14 +164,25 @@ def refuse_non_finite(value: Any, where: str) -> None:
             refuse_non_finite(item, f"{where}[{index}]")
 
 
+# Two names of one number: whoever sets one of them replaces the other.
+_OTHER_NAME = {"beta": "sigma", "sigma": "beta"}
+
+
+def _drop_other_name(table: Table, override: Mapping[str, Any]) -> None:
+    for key in override:
+        if _OTHER_NAME.get(key, key) not in override and not isinstance(override[key], Mapping):
+            table.pop(_OTHER_NAME[key], None)
+
+
 def merge(base: Mapping[str, Any], *overrides: Mapping[str, Any]) -> Table:
     """Tables laid over each other, the later one winning key by key.
 
     A table that brings another ``name`` than the one below replaces it whole: the parameters of one objective mean
-    nothing to another.
+    nothing to another. A ``beta`` replaces a ``sigma`` below it, and the other way round.
     """
     result = dict(base)
     for override in overrides:
+        _drop_other_name(result, override)
         for key, value in override.items():
             below = result.get(key)
             same = isinstance(value, Mapping) and isinstance(below, Mapping)
@@ -201,5 +212,6 @@ def set_key(table: Table, assignment: str) -> Table:
             raise ConfigError(f"--set {key.strip()}: '{part}' is not a table")
         current[part] = dict(below)
         current = current[part]
+    _drop_other_name(current, {parts[-1]: value})
     current[parts[-1]] = value
     return result

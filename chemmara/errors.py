@@ -31,11 +31,14 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 
     >>> nearest("qedd", ["qed", "logp"])
     "; did you mean 'qed'?"
+    >>> nearest("pains", ["PAINS", "BRENK"])
+    "; did you mean 'PAINS'?"
     >>> nearest("zzz", ["qed", "logp"])
     '; valid: logp, qed'
     """
     names = sorted(valid)
-    close = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0.6)
+    lowered = {candidate.lower(): candidate for candidate in reversed(names)}
+    close = difflib.get_close_matches(str(name).lower(), list(lowered), n=1, cutoff=0.6)
     if close:
-        return f"; did you mean '{close[0]}'?"
+        return f"; did you mean '{lowered[close[0]]}'?"
     return f"; valid: {', '.join(names)}" if names else ""

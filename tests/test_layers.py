@@ -68,7 +68,7 @@ def test_rule_catches_a_wrong_import() -> None:
     assert not forbidden("cli", "chemmara.workflows.optimize")
 
 
-def test_only_chemistry_and_scoring_parse_molecules() -> None:
+def test_only_chemistry_parses_molecules() -> None:
     """chemistry/ is the only door to RDKit's parsing."""
     for path in MODULES:
         if path.relative_to(ROOT).parts[0] == "chemistry":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -73,12 +73,18 @@ class Vocabulary:
 
     def decode(self, ids: NDArray[np.int64]) -> list[str]:
         """SMILES of padded ids (B, T): each row up to its first end or padding token (the whole row without one)."""
+        return self._join(ids, self.tokenizer.join)
+
+    def written(self, ids: NDArray[np.int64]) -> list[str]:
+        """The strings as sampled, token after token: for SELFIES not the SMILES that they stand for."""
+        return self._join(ids, "".join)
+
+    def _join(self, ids: NDArray[np.int64], join: Callable[[list[str]], str]) -> list[str]:
         if ids.size == 0:
             return ["" for _ in range(len(ids))]
         stop = (ids == END) | (ids == PAD)
         lengths = np.where(stop.any(axis=1), stop.argmax(axis=1), ids.shape[1])
         words = self._words[ids]
-        join = self.tokenizer.join
         return [join(row[:length].tolist()) for row, length in zip(words, lengths)]
 
     @cached_property

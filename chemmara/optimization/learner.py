@@ -15,10 +15,11 @@ from torch import Tensor
 from chemmara.chemistry.molecules import Molecule, read
 from chemmara.klrl.augmentation import Augmented, Samples, build_augmentation
 from chemmara.klrl.objectives import LossOutput, PolicyBatch
+from chemmara.language.vocabulary import PAD, pad
 from chemmara.optimization.replay import Remembered, ReplayBuffer
 from chemmara.optimization.rollout import Scored, Seen, ledger_rows, score_batch
 from chemmara.optimization.settings import RunSettings
-from chemmara.optimization.spelling import encode_texts, mode_log_ref
+from chemmara.optimization.spelling import mode_log_ref
 from chemmara.optimization.tally import tally
 from chemmara.scoring.failure import FailureCounter
 from chemmara.scoring.function import ScoringFunction
@@ -78,14 +79,14 @@ class Learner(pl.LightningModule):
         sampled = self.agent.sample(
             self.head.batch_size, generator=self.generator, max_tokens=self.head.max_tokens
         )
-        texts = self.agent.vocabulary.decode(sampled.ids.cpu().numpy())
+        texts, strings = self._read(sampled.ids)
         clock.append(time.perf_counter())
-        scored = self._score(texts)
+        scored = self._score(texts, strings)
         clock.append(time.perf_counter())
         rewards = self.filter(scored.molecules, scored.scores.total, scored.first.tolist())
         prior = self._prior_log_prob(sampled.ids)
         output, augmented = self._update(sampled.ids, texts, scored.molecules, rewards, scored, prior)
-        self._remember(scored, rewards, prior)
+        self._remember(sampled.ids, scored, rewards, prior)
         replay_losses = [self._replay_update() for _ in range(self.head.replay.updates) if len(self.replay)]
         clock.append(time.perf_counter())
         metrics = tally(self, scored, rewards, sampled.log_prob, prior, output, augmented, replay_losses, clock)
@@ -93,10 +94,19 @@ class Learner(pl.LightningModule):
         self.write_step(self.step_number, rows, metrics)
         self._end_of_step(new=bool(scored.first.any()))
 
-    def _score(self, texts: Sequence[str]) -> Scored:
-        scored = score_batch(texts, self.scoring, self.seen, self.head.oracle_budget, self.head.threshold)
+    def _read(self, ids: Tensor) -> tuple[list[str], list[str]]:
+        """The SMILES of ids (B, T), and the strings as written."""
+        array = ids.cpu().numpy()
+        texts = self.agent.vocabulary.decode(array)
+        plain = self.agent.vocabulary.tokenizer_name == "smiles"
+        return texts, texts if plain else self.agent.vocabulary.written(array)
+
+    def _score(self, texts: Sequence[str], strings: Sequence[str]) -> Scored:
+        scored = score_batch(
+            texts, strings, self.scoring, self.seen, self.head.oracle_budget, self.head.threshold
+        )
         self.evaluations += scored.scores.evaluations
-        self.failures.add(scored.scores)
+        self.failures.add(scored.scores, scored.first)
         return scored
 
     @torch.no_grad()
@@ -153,12 +163,13 @@ class Learner(pl.LightningModule):
 
     # Replay -----------------------------------------------------------------------------------------------------------
 
-    def _remember(self, scored: Scored, rewards: np.ndarray, prior: Tensor) -> None:
+    def _remember(self, ids: Tensor, scored: Scored, rewards: np.ndarray, prior: Tensor) -> None:
         if not self.head.replay.updates:
             return
+        tokens = [tuple(token for token in row if token != PAD) for row in ids.tolist()]
         self.replay.add(
             [
-                Remembered(molecule.smiles, scored.texts[row], molecule.scaffold, float(rewards[row]), float(prior[row]))
+                Remembered(molecule.smiles, tokens[row], molecule.scaffold, float(rewards[row]), float(prior[row]))
                 for row, molecule in enumerate(scored.molecules)
                 if molecule is not None and scored.distinct[row] and not np.isnan(rewards[row])
             ]
@@ -166,10 +177,9 @@ class Learner(pl.LightningModule):
 
     def _replay_update(self) -> float:
         entries = self.replay.draw(self.rng)
-        vocabulary = self.agent.vocabulary
-        plain = torch.from_numpy(vocabulary.encode_batch([entry.text for entry in entries]))
-        texts = [self.replay.spell(entry, self.rng) for entry in entries]
-        ids = encode_texts(self.agent, texts, plain).to(self.generator.device)
+        spelled = [self.replay.spell(entry, self.agent.vocabulary, self.rng) for entry in entries]
+        ids = torch.from_numpy(pad(spelled)).to(self.generator.device)
+        texts, _ = self._read(ids)
         rewards = np.array([entry.reward for entry in entries])
         molecules = [read(entry.smiles).molecule for entry in entries]
         output, _ = self._update(ids, texts, molecules, rewards, None, self._prior_log_prob(ids))
@@ -178,12 +188,12 @@ class Learner(pl.LightningModule):
     def _take_seeds(self) -> None:
         """Step 0: the seed molecules, scored within the budget and put into the replay buffer."""
         ids = torch.from_numpy(self.agent.vocabulary.encode_batch(self.seeds))
-        scored = self._score(self.seeds)
+        scored = self._score(*self._read(ids))
         prior = self._prior_log_prob(ids)
         with torch.no_grad():
             agent = self.agent.log_prob(ids)
         rewards = self.filter(scored.molecules, scored.scores.total, scored.first.tolist())
-        self._remember(scored, rewards, prior)
+        self._remember(ids, scored, rewards, prior)
         self.write_step(0, ledger_rows(scored, 0, agent.cpu().numpy(), prior.cpu().numpy()), {})
 
     # The end of a step, and of the run --------------------------------------------------------------------------------

@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 
 from chemmara.chemistry.molecules import randomize
+from chemmara.language.tokenizers import UnreadableText
+from chemmara.language.vocabulary import Vocabulary
 from chemmara.optimization.settings import ReplaySettings
 
 
 @dataclass(frozen=True)
 class Remembered:
-    """One molecule of the buffer; ``text`` is the spelling as first sampled, ``prior_log_prob`` belongs to it."""
+    """One molecule of the buffer; ``ids`` are its tokens as first sampled, ``prior_log_prob`` belongs to them."""
 
     smiles: str
-    text: str
+    ids: tuple[int, ...]
     scaffold: str
     reward: float
     prior_log_prob: float
@@ -67,14 +69,17 @@ class ReplayBuffer:
         size = min(self.settings.batch_size, len(self.entries))
         return [self.entries[k] for k in rng.choice(len(self.entries), size, replace=False)]
 
-    def spell(self, entry: Remembered, rng: np.random.Generator) -> str:
-        """The text to learn: as sampled, or a fresh random spelling."""
+    def spell(self, entry: Remembered, vocabulary: Vocabulary, rng: np.random.Generator) -> Sequence[int]:
+        """The ids to learn: as sampled, or of a fresh random spelling where the vocabulary has one."""
         if not self.settings.randomize:
-            return entry.text
-        return randomize(entry.smiles, int(rng.integers(2**31 - 1)))
+            return entry.ids
+        try:
+            return vocabulary.encode(randomize(entry.smiles, int(rng.integers(2**31 - 1))))
+        except UnreadableText:
+            return entry.ids
 
     def state_dict(self) -> dict[str, Any]:
         return {"entries": [asdict(entry) for entry in self.entries]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.entries = [Remembered(**entry) for entry in state["entries"]]
+        self.entries = [Remembered(**{**entry, "ids": tuple(entry["ids"])}) for entry in state["entries"]]

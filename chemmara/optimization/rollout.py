@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 
 from chemmara.chemistry.molecules import Molecule, read
 from chemmara.scoring.function import Scores, ScoringFunction
-from chemmara.scoring.ledger import RunRow
-
-UNPAID = "not scored: the oracle budget is spent"
+from chemmara.scoring.rows import NOT_SENT, RunRow
 
 
 @dataclass
@@ -39,12 +37,15 @@ class Seen:
 class Scored:
     """A batch after scoring; every field has length B.
 
+    ``texts``: the SMILES of each row. ``sampled``: the string that the policy wrote, which the log-probabilities belong
+    to; under SELFIES the two differ.
     ``first``: this row is the first of its molecule in the run. ``distinct``: the first in the batch. ``known``: such a
     first row whose molecule the run had met before this batch. ``unpaid``: new molecules past the budget, neither scored nor learned
     from.
     """
 
     texts: list[str]
+    sampled: list[str]
     molecules: list[Molecule | None]
     scores: Scores
     errors: list[str | None]
@@ -66,7 +67,9 @@ class Scored:
         return ~self.valid | ~np.isnan(self.scores.total)
 
 
-def score_batch(texts: Sequence[str], scoring: ScoringFunction, seen: Seen, budget: int, threshold: float) -> Scored:
+def score_batch(
+    texts: Sequence[str], sampled: Sequence[str], scoring: ScoringFunction, seen: Seen, budget: int, threshold: float
+) -> Scored:
     """Parse once, look the molecules up, and score those that the budget still pays for, in the order of the batch.
 
     Updates ``seen``. The oracle gets canonical SMILES; repeats are free.
@@ -86,10 +89,11 @@ def score_batch(texts: Sequence[str], scoring: ScoringFunction, seen: Seen, budg
         unpaid.append(bool(molecule) and smiles not in seen.smiles)
     scores = scoring([None if skip else molecule for molecule, skip in zip(molecules, unpaid)])
     errors = [
-        reading.error or (UNPAID if skip else error)
+        reading.error or (NOT_SENT if skip else error)
         for reading, skip, error in zip(readings, unpaid, scores.errors)
     ]
-    batch = Scored(list(texts), molecules, scores, errors, known, np.array(distinct, bool), np.array(unpaid, bool))
+    first, skipped = np.array(distinct, bool), np.array(unpaid, bool)
+    batch = Scored(list(texts), list(sampled), molecules, scores, errors, known, first, skipped)
     _count(batch, seen, threshold)
     return batch
 
@@ -119,7 +123,7 @@ def ledger_rows(
             step=step,
             index=row,
             smiles=molecule.smiles if molecule else text,
-            sampled=text,
+            sampled=batch.sampled[row],
             valid=molecule is not None,
             score=float(scores.total[row]),
             raw={label: float(values[row]) for label, values in scores.raw.items()},

@@ -14,34 +14,22 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from chemmara.chemistry.files import read_records
-from chemmara.chemistry.molecules import read
 from chemmara.errors import RunError, UserError
 from chemmara.interrupts import Interrupts
-from chemmara.language.tokenizers import UnreadableText
 from chemmara.optimization.directory import MetricsFile, RunDirectory, now, versions
 from chemmara.optimization.learner import Learner, Steps
+from chemmara.optimization.seeds import read_seeds
 from chemmara.optimization.settings import RunSettings
+from chemmara.optimization.watcher import Watcher
 from chemmara.policies.catalog import WEIGHTS
 from chemmara.policies.checkpoints import AtomicCheckpointIO, TimedCheckpoint, quiet_lightning, read_checkpoint
+from chemmara.policies.device import pick_device
 from chemmara.policies.storage import load_policy, save_policy
 from chemmara.reporting.export import write_molecules
 from chemmara.reporting.report import write_report
 from chemmara.scoring.evaluation import Executor
 from chemmara.scoring.function import ScoringFunction
 from chemmara.scoring.ledger import Ledger, RunRow
-
-
-class Watcher:
-    """What a display overrides to follow a run. Every call comes from the main process, after the ledger has the row."""
-
-    def start(self, directory: RunDirectory, settings: RunSettings) -> None: ...
-
-    def step(self, metrics: dict[str, float]) -> None: ...
-
-    def say(self, text: str) -> None: ...
-
-    def end(self, reason: str) -> None: ...
 
 
 def optimize_one(
@@ -85,7 +73,7 @@ def _run(
     device = pick_device(head.execution.device)
     prior, agent = load_policy(settings.prior, device), load_policy(settings.prior, device)
     prior.precision = agent.precision = head.execution.precision
-    seeds, notes = read_seeds(settings, agent.vocabulary) if settings.seed_molecules else ([], [])
+    seeds, notes = read_seeds(settings.seed_molecules, agent.vocabulary) if settings.seed_molecules else ([], [])
     checkpoint = read_checkpoint(directory.checkpoint) if directory.checkpoint.is_file() else None
     reached = json.loads(checkpoint["chemmara"])["step"] if checkpoint else -1
     manifest = {**directory.manifest(), **_manifest(settings, directory, device, table)} if checkpoint else _manifest(
@@ -155,7 +143,7 @@ def _finish(
         )
         ended = {**manifest, "end": now(), "stop_reason": learner.stop_reason, **history}
         # The manifest's end is the mark of a finished run, so it comes after everything that a finished run holds.
-        write_report(directory.path, ended)
+        write_report(directory.path)
         directory.write_manifest(ended)
     except OSError as error:
         raise RunError(f"'{directory.path}' could not be written: {error.strerror}; go on with --resume") from None
@@ -182,45 +170,6 @@ def _manifest(
         "start": directory.manifest().get("start") or now(),
         "end": None,
     }
-
-
-def read_seeds(settings: RunSettings, vocabulary: Any) -> tuple[list[str], list[str]]:
-    """The seed molecules that the prior can write, canonical and distinct, and what is to be said of the others.
-
-    Raises :class:`UserError` if none is left.
-    """
-    path = settings.seed_molecules
-    assert path is not None
-    usable: dict[str, None] = {}
-    invalid, foreign = [], []
-    for record in read_records(path):
-        molecule = read(record.smiles).molecule
-        if molecule is None:
-            invalid.append(f"line {record.line}: {record.smiles[:60]}")
-            continue
-        try:
-            vocabulary.encode(molecule.smiles)
-            usable[molecule.smiles] = None
-        except UnreadableText as error:
-            foreign.append(f"{molecule.smiles[:60]} ({error})")
-    notes = []
-    if invalid:
-        notes.append(f"{path.name}: {len(invalid)} of its lines are no molecules: {'; '.join(invalid[:5])}")
-    if foreign:
-        notes.append(f"{path.name}: the prior cannot write {len(foreign)} of its molecules: {'; '.join(foreign[:5])}")
-    if not usable:
-        raise UserError(f"replay.seed_molecules: no usable molecule in '{path}'" + "".join(f"; {n}" for n in notes))
-    return list(usable), notes
-
-
-def pick_device(name: str) -> torch.device:
-    """``auto`` takes a GPU if there is one. Raises :class:`UserError` for a GPU that is not there."""
-    if name == "auto":
-        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
-        raise UserError(f"execution.device: '{name}' is not there; `chemmara doctor` shows what is; use device = 'cpu'")
-    return device
 
 
 @contextmanager

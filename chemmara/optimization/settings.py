@@ -9,13 +9,15 @@ from typing import Any
 
 from pydantic import Field
 
-from chemmara.chemistry.files import check_readable
 from chemmara.config import Parameters, Table, check
-from chemmara.errors import ConfigError
+from chemmara.errors import ConfigError, UserError
 from chemmara.klrl.augmentation import AUGMENTATIONS, build_augmentation
 from chemmara.klrl.objectives import OBJECTIVES
 from chemmara.optimization.filters import DIVERSITY_FILTERS
+from chemmara.optimization.seeds import read_seeds
 from chemmara.policies.catalog import Prior, find_prior
+from chemmara.policies.device import check_device
+from chemmara.policies.policy import POLICIES
 from chemmara.policies.precision import Precision
 from chemmara.scoring.executors import EXECUTORS
 from chemmara.scoring.failure import FailureSettings
@@ -87,15 +89,16 @@ class RunSettings:
         """
         head = check(_Head, table)
         folder = Path(folder)
+        prior = _prior(head.prior, folder)
         objective = OBJECTIVES.build_parameters(head.objective, "objective")
         build_augmentation(head.augmentation, head.threshold)
         settings = cls(
             head=head,
-            prior=_prior(head.prior, folder),
+            prior=prior,
             objective=objective,
             diversity_filter=DIVERSITY_FILTERS.build_parameters(head.diversity_filter, "diversity_filter"),
             scoring=ScoringSettings.parse(head.scoring, folder=folder),
-            seed_molecules=_seeds(head.replay, folder),
+            seed_molecules=_seeds(head.replay, folder, prior),
         )
         _check_execution(head.execution)
         if settings.augmentation_name == "mara" and objective[1].beta == 0:
@@ -134,7 +137,12 @@ class RunSettings:
 def _prior(text: str, folder: Path) -> Prior:
     beside = folder / text
     prior = find_prior(beside if _is_path(text) and not Path(text).is_absolute() and beside.exists() else text)
-    prior.header()
+    header = prior.header()
+    try:
+        check(POLICIES[header["architecture"]].parameters, header["parameters"], "parameters")
+    except (KeyError, ConfigError) as error:
+        raise UserError(f"weights file '{prior.path}' has a damaged header: {error}") from None
+    prior.vocabulary()
     return prior
 
 
@@ -142,14 +150,14 @@ def _is_path(text: str) -> bool:
     return "/" in text or "\\" in text or text.endswith(".safetensors") or Path(text).exists()
 
 
-def _seeds(replay: ReplaySettings, folder: Path) -> Path | None:
+def _seeds(replay: ReplaySettings, folder: Path, prior: Prior) -> Path | None:
     if replay.seed_molecules is None:
         return None
     if replay.updates == 0:
         raise ConfigError("replay.seed_molecules: seeds are learned from by replay; set replay.updates to 1 or more")
     path = Path(replay.seed_molecules).expanduser()
     path = folder / path if not path.is_absolute() and (folder / path).exists() else path
-    check_readable(path)
+    read_seeds(path, prior.vocabulary())
     return path
 
 
@@ -158,9 +166,10 @@ def _check_execution(execution: ExecutionSettings) -> None:
         EXECUTORS[execution.executor]
     except ConfigError as error:
         raise ConfigError(f"execution.executor: {error}") from None
-    device = execution.device
-    if device not in ("auto", "cpu", "cuda") and not (device.startswith("cuda:") and device[5:].isdigit()):
-        raise ConfigError(f"execution.device: should be auto, cpu, cuda or cuda:N (got '{device}')")
+    try:
+        check_device(execution.device)
+    except UserError as error:
+        raise ConfigError(f"execution.device: {error}") from None
     if execution.executor == "serial" and execution.timeout is not None:
         raise ConfigError("execution.timeout: a time limit needs worker processes; set execution.executor = 'processes'")
     if execution.executor == "serial" and execution.workers is not None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from chemmara.errors import UserError, nearest
+from chemmara.language.vocabulary import Vocabulary
 
 FORMAT = "chemmara-policy-1"
 ASSETS = Path(__file__).resolve().parent.parent / "assets" / "priors"
 WEIGHTS = "policy.safetensors"
 CARD = "MODEL_CARD.md"
 MAX_HEADER = 100_000_000
+_FOREIGN = "'{}' is no weights file of chemmara"
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,19 @@ class Prior:
     def header(self) -> dict[str, Any]:
         """Architecture, parameters, tokenizer, tokens and history. Raises :class:`UserError` on a foreign file."""
         return _read_header(self.path)
+
+    def vocabulary(self) -> Vocabulary:
+        """The tokens that it can write. Raises :class:`UserError` on a damaged header."""
+        header = self.header()
+        try:
+            return Vocabulary(header["tokens"], header["tokenizer"])
+        except (KeyError, TypeError) as error:
+            raise UserError(f"weights file '{self.path}' has a damaged header: {error}") from None
+
+    def parameter_count(self) -> int:
+        """Numbers in the weights."""
+        table = _read_table(self.path)
+        return sum(math.prod(entry["shape"]) for name, entry in table.items() if name != "__metadata__")
 
     def card(self) -> str:
         """The model card beside the weights, or nothing."""
@@ -70,18 +86,30 @@ def find_prior(where: str | Path) -> Prior:
 
 
 def _read_header(path: Path) -> dict[str, Any]:
-    foreign = f"'{path}' is no weights file of chemmara"
+    try:
+        header = json.loads(_read_table(path)["__metadata__"]["chemmara"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise UserError(f"{_FOREIGN.format(path)} (its header is missing or damaged)") from None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise UserError(
+            f"{_FOREIGN.format(path)} (format '{header.get('format') if isinstance(header, dict) else '?'}')"
+        )
+    return header
+
+
+def _read_table(path: Path) -> dict[str, Any]:
+    """The table at the head of a safetensors file: shapes, places and metadata; the file must be as long as it says."""
     try:
         with open(path, "rb") as stream:
-            size = int.from_bytes(stream.read(8), "little")
-            if not 2 <= size <= min(MAX_HEADER, path.stat().st_size):
-                raise UserError(f"{foreign} (not a safetensors file, or damaged)")
+            size, whole = int.from_bytes(stream.read(8), "little"), path.stat().st_size
+            if not 2 <= size <= min(MAX_HEADER, whole):
+                raise UserError(f"{_FOREIGN.format(path)} (not a safetensors file, or damaged)")
             table = json.loads(stream.read(size).decode("utf-8"))
-        header = json.loads(table["__metadata__"]["chemmara"])
+        end = max(entry["data_offsets"][1] for name, entry in table.items() if name != "__metadata__")
     except OSError as error:
         raise UserError(f"weights file '{path}' cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise UserError(f"{foreign} (not a safetensors file, or its header is missing or damaged)") from None
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise UserError(f"{foreign} (format '{header.get('format') if isinstance(header, dict) else '?'}')")
-    return header
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
+        raise UserError(f"{_FOREIGN.format(path)} (not a safetensors file, or its header is damaged)") from None
+    if whole != 8 + size + end:
+        raise UserError(f"weights file '{path}' is damaged: {whole:,} bytes instead of {8 + size + end:,}")
+    return dict(table)

@@ -12,6 +12,7 @@ from chemmara.chemistry.molecules import read
 from chemmara.chemistry.scaffolds import generic
 from chemmara.metrics import diversity, efficiency
 from chemmara.reporting.runs import Run
+from chemmara.scoring.rows import NOT_SENT
 
 COMPARED = (
     *("hits", "scaffolds", "generic_scaffolds", "circles", "intdiv1", "top_10", "top_100"),
@@ -47,6 +48,8 @@ def digest(run: Run) -> Digest:
         if not row.valid:
             continue
         valid += 1
+        if row.error == NOT_SENT:
+            continue
         at = place.setdefault(row.smiles, len(scores))
         if at == len(scores):
             scores.append(row.score)

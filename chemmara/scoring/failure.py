@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter, deque
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from chemmara.config import Parameters
@@ -14,7 +16,7 @@ from chemmara.scoring.scores import Scores
 WINDOW = 200
 """The failure rate is taken over so many last valid molecules, so that an oracle that breaks late is noticed soon."""
 
-_MINIMUM = 20  # below this a rate means nothing
+_MINIMUM = 50  # below this a rate means nothing
 
 
 class FailureSettings(Parameters):
@@ -22,7 +24,7 @@ class FailureSettings(Parameters):
 
     retry: int = Field(0, ge=0, le=100, description="how often a failed evaluation is tried again before it counts")
     stop_above: float = Field(
-        0.2, ge=0, le=1, description=f"share of the last {WINDOW} valid molecules that may fail before the run stops"
+        0.2, ge=0, le=1, description=f"share of the last {WINDOW} distinct valid molecules that may fail before the run stops"
     )
 
 
@@ -33,13 +35,17 @@ class FailureCounter:
         self._stop_above = settings.stop_above
         self._recent: deque[str | None] = deque(maxlen=WINDOW)
 
-    def add(self, scores: Scores) -> None:
-        """Count the valid molecules of a batch, in order; invalid text is no failure."""
+    def add(self, scores: Scores, rows: NDArray[np.bool_] | None = None) -> None:
+        """Count the valid molecules of a batch, in order; invalid text is no failure.
+
+        ``rows`` (B,) picks the rows that count: a run counts each molecule once, or one failing molecule that a
+        collapsed agent writes again and again would stop it.
+        """
         failed = scores.failed
         self._recent.extend(
             (scores.errors[row] or "no value") if failed[row] else None
             for row in range(len(scores))
-            if scores.valid[row]
+            if scores.valid[row] and (rows is None or rows[row])
         )
 
     @property

@@ -12,6 +12,9 @@ from chemmara.scoring.database import decode, encode
 
 COLUMNS = "step, idx, smiles, sampled, valid, score, raw, transformed, scaffold, error, agent_log_prob, prior_log_prob"
 
+NOT_SENT = "not scored: the oracle budget is spent"
+"""The error of a valid molecule that was never sent to scoring: not an oracle call."""
+
 
 @dataclass(frozen=True)
 class RunRow:

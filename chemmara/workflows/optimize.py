@@ -17,7 +17,7 @@ from chemmara.optimization.settings import RunSettings
 from chemmara.scoring.executors import EXECUTORS
 
 if TYPE_CHECKING:
-    from chemmara.optimization.run import Watcher
+    from chemmara.optimization.watcher import Watcher
 
 DEFAULT_OUT = "results"
 
@@ -75,13 +75,17 @@ def optimize(
     todo = plan(config, methods, seeds, assignments)
     out = Path(out)
     directories = [RunDirectory(out, method, seed) for method, seed, _ in todo.runs]
-    _check_out(out, directories, resume)
-    from chemmara.optimization.run import optimize_one, pick_device
+    _check_out(out, directories, todo, resume)
+    from chemmara.optimization.run import optimize_one
+    from chemmara.policies.device import pick_device
+    from chemmara.policies.storage import load_policy
     from chemmara.scoring.ledger import Ledger
 
     for _, _, settings in todo.runs:
         pick_device(settings.head.execution.device)
-    out.mkdir(parents=True, exist_ok=True)
+    for prior in dict.fromkeys(settings.prior for _, _, settings in todo.runs):
+        load_policy(prior)  # weights that do not fit their header are found before anything is written
+    _make(out)
     with Interrupts() as interrupts, Ledger(out / LEDGER) as ledger:
         executor, made_from = None, None
         try:
@@ -115,16 +119,22 @@ def _compare(out: Path, threshold: float) -> None:
     compare([out], thresholds=[threshold]).save(out)
 
 
-def _check_out(out: Path, directories: Sequence[RunDirectory], resume: bool) -> None:
+def _check_out(out: Path, directories: Sequence[RunDirectory], todo: Plan, resume: bool) -> None:
     if out.exists() and not out.is_dir():
         raise UserError(f"'{out}' is a file; choose a directory for the results")
     parent = next(folder for folder in (out, *out.resolve().parents) if folder.exists())
     if not os.access(parent, os.W_OK | os.X_OK):
         raise UserError(f"directory '{parent}' is not writable")
-    for directory in directories:
+    for directory, (_, _, settings) in zip(directories, todo.runs, strict=True):
         if directory.manifest() and not resume:
             raise UserError(
                 f"'{directory.path}' holds a run already; go on with --resume, or choose another directory with -o"
             )
+        directory.check_same_config(settings.to_table())
 
 
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"directory '{out}' cannot be made: {error.strerror}") from None

@@ -193,18 +193,17 @@ def batch_of(failed: Sequence[bool | None]) -> Scores:
 def test_failure_counter() -> None:
     counter = FailureCounter(FailureSettings(stop_above=0.2))
     assert counter.rate == 0
-    counter.add(batch_of([True] * 19 + [None] * 50))
+    counter.add(batch_of([True] * 49 + [None] * 50))
     assert counter.message() is None, "too few to tell; invalid text is no failure"
     counter.add(batch_of([True]))
     message = counter.message()
     assert message is not None
-    assert "20 of the last 20 valid molecules" in message
+    assert "50 of the last 50 valid molecules" in message
     assert "dock: time-out" in message
     with pytest.raises(RunError, match="stop_above"):
         counter.check()
-    counter.add(batch_of([False] * 160))
-    assert counter.rate == pytest.approx(20 / 180)
-    counter.check()
+    counter.add(batch_of([False] * 150 + [True] * 50), np.arange(200) < 150)
+    assert counter.rate == pytest.approx(50 / 200), "rows that do not count leave the rate alone"
     other = FailureCounter(FailureSettings(stop_above=0.1))
     other.load_state_dict(counter.state_dict())
     assert other.rate == counter.rate

@@ -1,0 +1,5 @@
+"""`python -m chemmara`."""
+
+from chemmara.cli.main import main
+
+main()

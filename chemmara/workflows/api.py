@@ -1,0 +1,103 @@
+"""The Python API: what a notebook imports from :mod:`chemmara`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chemmara.reporting.compare import Comparison, compare
+from chemmara.reporting.export import Exported, export, frame
+from chemmara.reporting.runs import Run, find_runs
+from chemmara.workflows.optimize import DEFAULT_OUT
+from chemmara.workflows.optimize import optimize as optimize_config
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from chemmara.optimization.run import Watcher
+
+
+@dataclass(frozen=True)
+class Results:
+    """A directory of runs."""
+
+    path: Path
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs in it: method, seed, rows()."""
+        return find_runs(self.path)
+
+    def molecules(self) -> pd.DataFrame:
+        """Every sampled sequence of every run, with the columns of molecules.csv."""
+        return frame(self.runs)
+
+    def compare(self, thresholds: Sequence[float] = ()) -> Comparison:
+        """Hits, distinct scaffolds, #Circles and the rest per method, with tests."""
+        return compare([self.path], thresholds)
+
+    def export(self, out: str | Path, **filters: Any) -> Exported:
+        """Write molecules to .csv, .smi or .sdf; see :func:`chemmara.reporting.export.export`."""
+        return export(self.runs, out, **filters)
+
+
+def optimize(
+    config: str | Path | Mapping[str, Any],
+    out: str | Path = DEFAULT_OUT,
+    *,
+    methods: Sequence[str] = (),
+    seeds: Sequence[int] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    watcher: Watcher | None = None,
+) -> Results:
+    """Run every method of a config (a file or a table) with every seed and compare them.
+
+    ``settings`` are dotted keys laid over the config, ``{"oracle_budget": 500}``. Raises
+    :class:`chemmara.errors.ConfigError` for a mistake in the config, before anything is written.
+    """
+    import json
+
+    assignments = [f"{key}={json.dumps(value)}" for key, value in (settings or {}).items()]
+    path = optimize_config(
+        config, out, methods=methods, seeds=seeds, assignments=assignments, resume=resume, watcher=watcher
+    )
+    return Results(path)
+
+
+class LoadedPrior:
+    """A policy with the everyday calls in terms of SMILES; ``policy`` is the model itself."""
+
+    def __init__(self, policy: Any) -> None:
+        self.policy = policy
+
+    def sample_smiles(self, n: int, seed: int = 0, temperature: float = 1.0) -> list[str]:
+        """``n`` raw sequences as SMILES, invalid ones included."""
+        import torch
+
+        generator = torch.Generator(device=self.policy.device).manual_seed(seed)
+        sampled = self.policy.sample(n, generator=generator, temperature=temperature)
+        return list(self.policy.vocabulary.decode(sampled.ids.cpu().numpy()))
+
+    def log_prob(self, smiles: Sequence[str]) -> NDArray[np.float32]:
+        """Total log-probability of each string as written, nats, end token included.
+
+        Raises :class:`chemmara.language.tokenizers.UnreadableText` for a string outside the vocabulary.
+        """
+        import torch
+
+        ids = torch.from_numpy(self.policy.vocabulary.encode_batch(smiles))
+        with torch.no_grad():
+            return np.asarray(self.policy.log_prob(ids).cpu().numpy())
+
+
+def load_prior(where: str | Path, device: str = "cpu") -> LoadedPrior:
+    """A prior by bundled name, directory or weights file. Raises :class:`chemmara.errors.UserError`."""
+    from chemmara.policies.storage import load_policy
+
+    return LoadedPrior(load_policy(where, device))
