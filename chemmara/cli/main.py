@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import warnings
 from typing import Annotated, Any
 
 import typer
@@ -10,19 +13,61 @@ from typer.core import TyperGroup
 from chemmara import __version__
 from chemmara.errors import ChemmaraError
 
+# The base of every complaint about options and arguments; typer exports only its descendants.
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
 
 class Commands(TyperGroup):
     """Answers every mistake of the user with one line and an exit code, never a traceback."""
 
-    def invoke(self, ctx: Any) -> Any:
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Run the command line and end the process with its exit code."""
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **extra)
         try:
-            return super().invoke(ctx)
+            code = super().main(*args, standalone_mode=False, **extra)
+        except UsageError as error:
+            code = _usage(error)
+        except typer.Abort:
+            code = _say("interrupted", 130)
+        sys.exit(code if isinstance(code, int) else 0)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run one command; its errors become one line on the standard error and an exit code."""
+        try:
+            with warnings.catch_warnings():
+                warnings.showwarning = _warn
+                return super().invoke(ctx)
         except ChemmaraError as error:
-            typer.echo(f"chemmara: {error}", err=True)
-            raise typer.Exit(error.exit_code) from None
+            raise typer.Exit(_say(str(error), error.exit_code)) from None
         except KeyboardInterrupt:
-            typer.echo("chemmara: interrupted; what was done is saved", err=True)
-            raise typer.Exit(130) from None
+            raise typer.Exit(_say("interrupted", 130)) from None
+        except BrokenPipeError:
+            # The reader has left (`| head`). Nothing may be written at the end of the process either.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except OSError as error:
+            place = f"'{error.filename}': " if error.filename else ""
+            raise typer.Exit(_say(f"{place}{error.strerror or error}", 1)) from None
+
+
+def _say(text: str, code: int) -> int:
+    typer.echo(f"chemmara: {text}", err=True)
+    return code
+
+
+def _usage(error: Any) -> int:
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(error.format_message())
+        return 2
+    path = context.command_path if context is not None else "chemmara"
+    text = " ".join(error.format_message().split())
+    return _say(f"{text.rstrip('.')}; see `{path} --help`", 2)
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    typer.echo(f"chemmara: warning: {message}", err=True)
 
 
 app = typer.Typer(
@@ -36,7 +81,7 @@ app = typer.Typer(
 )
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def options(
     version: Annotated[bool, typer.Option("--version", help="print the version and stop", is_eager=True)] = False,
 ) -> None:
@@ -47,9 +92,20 @@ def options(
 
 
 def _register() -> None:
-    from chemmara.cli import train
+    from chemmara.cli import (
+        compare,
+        components,
+        doctor,
+        export,
+        optimize,
+        priors,
+        sample,
+        score,
+        train,
+        validate,
+    )
 
-    for module in (train,):
+    for module in (optimize, compare, export, score, sample, train, validate, components, priors, doctor):
         module.register(app)
 
 

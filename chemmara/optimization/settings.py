@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from chemmara.config import Parameters, Table, check
-from chemmara.errors import ConfigError, UserError
+from chemmara.errors import ConfigError, UserError, nearest
 from chemmara.klrl.augmentation import AUGMENTATIONS, build_augmentation
 from chemmara.klrl.objectives import OBJECTIVES
 from chemmara.optimization.filters import DIVERSITY_FILTERS
@@ -100,7 +100,7 @@ class RunSettings:
             scoring=ScoringSettings.parse(head.scoring, folder=folder),
             seed_molecules=_seeds(head.replay, folder, prior),
         )
-        _check_execution(head.execution)
+        check_execution(head.execution)
         if settings.augmentation_name == "mara" and objective[1].beta == 0:
             raise ConfigError("augmentation: mara does nothing at objective.beta = 0; choose a beta above 0")
         return settings
@@ -111,10 +111,7 @@ class RunSettings:
 
     def executor_table(self) -> Table:
         """The executor's own table: its name, and the settings of [execution] that it takes."""
-        execution = self.head.execution
-        takes = EXECUTORS[execution.executor].parameters.model_fields
-        given = {"workers": execution.workers, "timeout": execution.timeout}
-        return {"name": execution.executor, **{k: v for k, v in given.items() if k in takes and v is not None}}
+        return executor_table(self.head.execution)
 
     def to_table(self) -> Table:
         """The config with every default filled in; parsing it gives these settings again."""
@@ -132,6 +129,21 @@ class RunSettings:
         if self.seed_molecules:
             table["replay"]["seed_molecules"] = str(self.seed_molecules.resolve())
         return _without_none(table)
+
+
+def executor_table(execution: ExecutionSettings) -> Table:
+    """The table of an executor ``{name, ...}``, of what [execution] says of it."""
+    takes = EXECUTORS[execution.executor].parameters.model_fields
+    given = {"workers": execution.workers, "timeout": execution.timeout}
+    return {"name": execution.executor, **{k: v for k, v in given.items() if k in takes and v is not None}}
+
+
+def check_keys(config: Mapping[str, Any]) -> None:
+    """Raise :class:`ConfigError` for a key at the top of a config that means nothing."""
+    valid = (*_Head.model_fields, "methods", "preset")
+    for key in config:
+        if key not in valid:
+            raise ConfigError(f"{key}: unknown key{nearest(str(key), valid)}")
 
 
 def _prior(text: str, folder: Path) -> Prior:
@@ -161,7 +173,8 @@ def _seeds(replay: ReplaySettings, folder: Path, prior: Prior) -> Path | None:
     return path
 
 
-def _check_execution(execution: ExecutionSettings) -> None:
+def check_execution(execution: ExecutionSettings) -> None:
+    """Raise :class:`ConfigError` for an executor or device that is not known, or settings that do not fit it."""
     try:
         EXECUTORS[execution.executor]
     except ConfigError as error:

@@ -13,7 +13,7 @@ from chemmara.errors import UserError
 from chemmara.interrupts import Interrupts
 from chemmara.optimization.directory import LEDGER, RunDirectory
 from chemmara.optimization.methods import method_names, resolve_method
-from chemmara.optimization.settings import RunSettings
+from chemmara.optimization.settings import RunSettings, check_keys
 from chemmara.scoring.executors import EXECUTORS
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def plan(
     folder = Path(".") if isinstance(config, Mapping) else Path(config).parent
     for assignment in assignments:
         table = set_key(table, assignment)
+    check_keys(table)
     names = method_names(table, methods)
     runs = []
     for name in names:

@@ -1,0 +1,36 @@
+"""chemmara export: take the molecules of a run away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(export)
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="output directory of optimize, or one run directory")],
+    out: Annotated[Path, typer.Option("-o", "--out", help=".csv, .smi or .sdf file; an existing one is replaced")],
+    min_score: Annotated[Optional[float], typer.Option(help="only molecules that score at least this")] = None,
+    one_per_scaffold: Annotated[
+        bool, typer.Option("--one-per-scaffold", help="only the best molecule of each Bemis-Murcko scaffold")
+    ] = False,
+    top: Annotated[Optional[int], typer.Option(help="only the best N")] = None,
+) -> None:
+    """Write a run's molecules as CSV, SMILES or SD file: all sampled rows, or distinct molecules by score."""
+    from chemmara.cli.console import counts
+    from chemmara.errors import UserError
+    from chemmara.reporting.export import export as write
+    from chemmara.reporting.runs import find_runs
+
+    runs = find_runs(run)
+    if any(found.source.resolve() == out.resolve() for found in runs):
+        raise UserError(f"'{out}' is what the run itself is read from; choose another file with -o")
+    done = write(runs, out, min_score=min_score, one_per_scaffold=one_per_scaffold, top=top)
+    selected = min_score is not None or one_per_scaffold or top is not None or out.suffix != ".csv"
+    typer.echo(f"{done.written:,} {'molecules' if selected else 'rows'} written to {out}{counts(done.left_out)}")

@@ -1,0 +1,96 @@
+"""chemmara optimize: tune a prior on a scoring config, all methods and seeds, then the comparison."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MOST_SEEDS = 1000
+
+Methods = Annotated[
+    Optional[list[str]],
+    typer.Option("--method", help="a method of the config, or a preset; may be repeated [default: all of the config]"),
+]
+Assignments = Annotated[
+    Optional[list[str]],
+    typer.Option("--set", metavar="KEY=VALUE", help="lay a value over the config's, such as objective.beta=0.01"),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(optimize)
+
+
+def optimize(
+    config: Annotated[Path, typer.Argument(help="config file (.toml, .yaml, .json); configs/quickstart.toml shows one")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="directory for <method>/seed-<n>/ and the comparison")] = Path(
+        "results"
+    ),
+    method: Methods = None,
+    seeds: Annotated[Optional[str], typer.Option(help="3, 0-4 or 1,5,9 [default: the config's seed]")] = None,
+    assignments: Assignments = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on where a stopped run was")] = False,
+) -> None:
+    """Tune a language model until it writes molecules that score well, in many distinct scaffolds."""
+    from chemmara.cli.console import console
+    from chemmara.cli.display import Display
+    from chemmara.cli.tensorboard import TensorBoard, installed
+    from chemmara.optimization.watcher import Watchers
+    from chemmara.workflows.optimize import optimize as run
+
+    chosen = None if seeds is None else parse_seeds(seeds)
+    screen = console()
+    with ExitStack() as stack:
+        watchers = [stack.enter_context(Display(screen))]
+        if installed():
+            watchers.append(stack.enter_context(TensorBoard()))
+        run(
+            config, out, methods=method or (), seeds=chosen, assignments=assignments or (), resume=resume,
+            watcher=Watchers(watchers), report=False,
+        )  # fmt: skip
+    _conclude(out, screen)
+
+
+def parse_seeds(text: str) -> list[int]:
+    """``3``, ``0-4`` or ``1,5,9``, also mixed, as a list without repeats.
+
+    >>> parse_seeds("0-2,7")
+    [0, 1, 2, 7]
+    """
+    from chemmara.errors import UserError
+
+    seeds: dict[int, None] = {}
+    for part in text.split(","):
+        first, dash, last = (piece.strip() for piece in part.partition("-"))
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise UserError(f"--seeds takes 3, 0-4 or 1,5,9 (got '{text}')")
+        low, high = int(first), int(last or first)
+        if high < low or high >= 2**31 or high - low >= MOST_SEEDS:
+            raise UserError(f"--seeds: '{part.strip()}' should be up to {MOST_SEEDS} seeds in rising order, below 2^31")
+        seeds |= dict.fromkeys(range(low, high + 1))
+    return list(seeds)
+
+
+def _conclude(out: Path, screen: Console) -> None:
+    """The comparison, where everything is, and what to do next."""
+    from chemmara.reporting.compare import compare
+
+    comparison = compare(out)
+    files = comparison.save(out)
+    for table in comparison.render():
+        screen.print(table)
+    folders = sorted(path.parent for path in out.glob("*/seed-*/molecules.csv"))
+    for folder in folders:
+        screen.print(f"molecules: {folder / 'molecules.csv'}", markup=False, soft_wrap=True)
+    screen.print(f"comparison: {', '.join(map(str, files))}", markup=False, soft_wrap=True)
+    least = f"{comparison.thresholds[0]:g}"
+    screen.print(
+        f"next: chemmara export {out} -o hits.csv --min-score {least} --one-per-scaffold", markup=False, soft_wrap=True
+    )

@@ -1,0 +1,122 @@
+"""What `chemmara score` does: a file of molecules of any size to a table of scores, a chunk at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from chemmara.chemistry.files import Record, read_records
+from chemmara.config import check, read_table
+from chemmara.errors import ConfigError, UserError
+from chemmara.optimization.settings import ExecutionSettings, check_execution, check_keys, executor_table
+from chemmara.reporting.export import replacing
+from chemmara.reporting.tables import number, quote
+from chemmara.scoring.evaluation import Evaluation, MemoryStore
+from chemmara.scoring.failure import FailureSettings
+from chemmara.scoring.function import ScoringFunction
+from chemmara.scoring.scores import Scores
+from chemmara.scoring.settings import ScoringSettings
+from chemmara.workflows.optimize import make_executor
+
+CHUNK = 1000
+REMEMBERED = 200_000
+
+
+@dataclass
+class Scored:
+    """What was written: rows, and how many of them have no score because they are no molecules, or a component failed."""
+
+    rows: int = 0
+    invalid: int = 0
+    failed: int = 0
+
+
+class RecentStore(MemoryStore):
+    """Remembers the last evaluations only, so that a file of any size fits."""
+
+    def record(self, key: str, evaluations: Sequence[tuple[str, Evaluation]]) -> None:
+        if len(self._values) > REMEMBERED:
+            self._values.clear()
+        super().record(key, evaluations)
+
+
+def score_file(
+    config: str | Path | Mapping[str, Any],
+    molecules: str | Path,
+    out: str | Path,
+    *,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> Scored:
+    """Write one row per input molecule to the CSV file ``out``, in order, with the reason where there is no score.
+
+    Columns: SMILES (as in the input), name, ``<label>`` (raw), ``<label>_score`` (transformed), score, error. ``config``
+    is a file or a table; besides [scoring], [execution] and [failure] retry are heeded. ``out`` appears whole or not
+    at all. Raises :class:`ConfigError` / :class:`UserError` for a mistake, also where not one line is a molecule.
+    """
+    table = dict(config) if isinstance(config, Mapping) else read_table(config)
+    check_keys(table)
+    if "scoring" not in table:
+        raise ConfigError(f"{'config' if isinstance(config, Mapping) else f'config file {str(config)!r}'} has no [scoring]")
+    folder = Path(".") if isinstance(config, Mapping) else Path(config).parent
+    settings = ScoringSettings.parse(table["scoring"], folder=folder)
+    execution = check(ExecutionSettings, table.get("execution", {}), "execution")
+    check_execution(execution)
+    retry = check(FailureSettings, table.get("failure", {}), "failure").retry
+    out = Path(out)
+    if out.suffix.lower() != ".csv":
+        raise UserError(f"scores are written as .csv (got '{out}')")
+    if out.resolve() == Path(molecules).resolve():
+        raise UserError(f"'{out}' is the input itself; choose another file with -o")
+    records = iter(read_records(molecules))
+    first = list(islice(records, CHUNK))
+    if not first:
+        raise UserError(f"file '{molecules}' has no molecules")
+    executor = make_executor(executor_table(execution))
+    try:
+        scoring = ScoringFunction(settings, executor, RecentStore(), chunk=execution.chunk, retry=retry)
+        return _write(scoring, first, records, Path(molecules), out, progress)
+    finally:
+        if executor is not None:
+            executor.close()
+
+
+def _write(
+    scoring: ScoringFunction,
+    first: list[Record],
+    rest: Iterator[Record],
+    source: Path,
+    out: Path,
+    progress: Callable[[int], None],
+) -> Scored:
+    done = Scored()
+    labels = [column for label in scoring.labels for column in (label, f"{label}_score")]
+    with replacing(out) as stream:
+        stream.write(",".join(map(quote, ["SMILES", "name", *labels, "score", "error"])) + "\n")
+        chunk, reason = first, ""
+        while chunk:
+            scores = scoring([record.smiles for record in chunk])
+            stream.writelines(_rows(chunk, scores))
+            done.rows += len(chunk)
+            done.invalid += int((~scores.valid).sum())
+            done.failed += int(scores.failed.sum())
+            reason = reason or next((error for error in scores.errors if error), "")
+            progress(len(chunk))
+            chunk = list(islice(rest, CHUNK))
+        if done.invalid == done.rows:
+            raise UserError(f"file '{source}' has no molecules: line {first[0].line} is {reason}")
+    return done
+
+
+def _rows(chunk: Sequence[Record], scores: Scores) -> Iterator[str]:
+    for row, record in enumerate(chunk):
+        values = [
+            math.nan if not len(column) else float(column[row])
+            for label in scores.raw
+            for column in (scores.raw[label], scores.transformed[label])
+        ]
+        cells = [quote(record.smiles), quote(record.name), *map(number, values), number(float(scores.total[row]))]
+        yield ",".join([*cells, quote(scores.errors[row] or "")]) + "\n"

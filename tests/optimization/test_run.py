@@ -1,0 +1,220 @@
+"""One run from config to run directory: budget, determinism, resume, what is recorded and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chemmara.errors import RunError, UserError
+from chemmara.optimization.columns import COLUMNS
+from chemmara.optimization.run import Watcher
+from chemmara.scoring.ledger import Ledger
+from chemmara.workflows.optimize import optimize
+
+Config = Callable[..., dict[str, Any]]
+MOLECULES = Path("custom") / "seed-0" / "molecules.csv"
+REPLAY = {"updates": 2, "batch_size": 4, "size": 20, "randomize": True}
+MARA = {"name": "mara", "anchor": "running"}
+
+
+class StopAfter(Watcher):
+    """Ends the process's part in a run at a step, as a crash would."""
+
+    def __init__(self, step: int) -> None:
+        self.at = step
+
+    def step(self, metrics: dict[str, float]) -> None:
+        if metrics["step"] == self.at:
+            raise RuntimeError("crash")
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def run(table: dict[str, Any], out: Path, **options: Any) -> Path:
+    return optimize(table, out, methods=["custom"], report=False, **options) / "custom" / "seed-0"
+
+
+def test_a_run_leaves_what_the_design_says(config: Config, tmp_path: Path) -> None:
+    directory = run(config(augmentation=MARA), tmp_path)
+    for name in ("config.toml", "manifest.json", "molecules.csv", "metrics.csv", "report.html"):
+        assert (directory / name).stat().st_size > 0, name
+    assert (directory / "agent" / "policy.safetensors").exists()
+    manifest = json.loads((directory / "manifest.json").read_text())
+    assert manifest["end"]
+    assert manifest["stop_reason"] == "the oracle budget is spent"
+    metrics = rows(directory / "metrics.csv")
+    assert list(metrics[0]) == list(COLUMNS)
+    assert [int(row["step"]) for row in metrics] == list(range(1, len(metrics) + 1))
+
+
+def test_stops_at_the_budget_exactly(config: Config, tmp_path: Path) -> None:
+    molecules = rows(run(config(oracle_budget=61), tmp_path) / "molecules.csv")
+    scored = {row["SMILES"] for row in molecules if row["score"]}
+    assert len(scored) == 61
+    assert len(molecules) % 8 == 0, "rows are never dropped"
+    beyond = [row for row in molecules if row["valid"] == "True" and not row["score"]]
+    assert all("budget" in row["error"] for row in beyond)
+
+
+def test_same_seed_same_molecules_and_another_seed_others(config: Config, tmp_path: Path) -> None:
+    table = config(augmentation=MARA, replay=REPLAY)
+    first, second = (run(table, tmp_path / name) / "molecules.csv" for name in ("a", "b"))
+    assert first.read_bytes() == second.read_bytes()
+    other = run({**table, "seed": 1}, tmp_path / "c").parent / "seed-1" / "molecules.csv"
+    assert [row["SMILES"] for row in rows(other)] != [row["SMILES"] for row in rows(first)]
+
+
+def test_resolved_config_gives_the_same_molecules(config: Config, tmp_path: Path) -> None:
+    first = run(config(augmentation=MARA, replay=REPLAY), tmp_path / "a")
+    again = run(tomllib.loads((first / "config.toml").read_text()), tmp_path / "b")
+    assert (first / "molecules.csv").read_bytes() == (again / "molecules.csv").read_bytes()
+
+
+@pytest.mark.parametrize("spelling", ["sampled", "canonical", "molecule"])
+def test_resume_is_as_if_never_stopped(config: Config, tmp_path: Path, spelling: str) -> None:
+    table = config(
+        augmentation={**MARA, "spelling": spelling},
+        replay=REPLAY,
+        diversity_filter={"name": "murcko", "bucket_size": 2, "minimum_score": 0.1},
+        execution={"threads": 1, "device": "cpu", "checkpoint_seconds": 0},
+    )
+    whole = run(table, tmp_path / "whole")
+    for step in (2, 5):
+        with pytest.raises(RuntimeError, match="crash"):
+            run(table, tmp_path / "cut", watcher=StopAfter(step), resume=True)
+    cut = run(table, tmp_path / "cut", resume=True)
+    assert (cut / "molecules.csv").read_bytes() == (whole / "molecules.csv").read_bytes()
+    strip = [
+        [{k: v for k, v in row.items() if "second" not in k and k != "evaluations"} for row in rows(d / "metrics.csv")]
+        for d in (cut, whole)
+    ]
+    assert strip[0] == strip[1]
+
+
+def test_resume_of_a_finished_run_changes_nothing(config: Config, tmp_path: Path) -> None:
+    directory = run(config(), tmp_path)
+    before = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    run(config(), tmp_path, resume=True)
+    assert before == {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_resume_of_nothing_or_of_half_a_directory_starts_afresh(config: Config, tmp_path: Path) -> None:
+    whole = run(config(), tmp_path / "whole", resume=True)
+    half = tmp_path / "half" / "custom" / "seed-0"
+    half.mkdir(parents=True)
+    (half / "manifest.json").write_text('{"method": "cus')
+    assert (run(config(), tmp_path / "half", resume=True) / "molecules.csv").read_bytes() == (
+        whole / "molecules.csv"
+    ).read_bytes()
+
+
+def test_existing_run_is_refused_without_resume(config: Config, tmp_path: Path) -> None:
+    run(config(), tmp_path)
+    with pytest.raises(UserError, match="--resume"):
+        run(config(), tmp_path)
+
+
+def test_resume_with_another_config_is_refused(config: Config, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="crash"):
+        run(config(), tmp_path, watcher=StopAfter(2))
+    with pytest.raises(UserError, match=r"oracle_budget.*differ"):
+        run(config(oracle_budget=70), tmp_path, resume=True)
+
+
+def test_damaged_checkpoint_is_said(config: Config, tmp_path: Path) -> None:
+    execution = {"threads": 1, "device": "cpu", "checkpoint_seconds": 0}
+    with pytest.raises(RuntimeError, match="crash"):
+        run(config(execution=execution), tmp_path, watcher=StopAfter(3))
+    checkpoint = tmp_path / "custom" / "seed-0" / "checkpoints" / "last.ckpt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"last\.ckpt"):
+        run(config(execution=execution), tmp_path, resume=True)
+
+
+def test_methods_share_evaluations(config: Config, tmp_path: Path) -> None:
+    """Two methods with one seed sample the same first batch: the second pays for none of it."""
+    table = config(methods={"vanilla": {}, "mara": {"augmentation": {"name": "mara"}}})
+    optimize(table, tmp_path, report=False)
+    first = {name: rows(tmp_path / name / "seed-0" / "metrics.csv")[0] for name in ("vanilla", "mara")}
+    assert int(first["vanilla"]["evaluations"]) > 0
+    assert int(first["mara"]["evaluations"]) == 0
+    assert first["mara"]["oracle_calls"] == first["vanilla"]["oracle_calls"], "a cache hit is still an oracle call"
+
+
+def test_seed_molecules_are_scored_first_and_counted(config: Config, tmp_path: Path) -> None:
+    seeds = tmp_path / "actives.smi"
+    seeds.write_text("CC(=O)Nc1ccc(O)cc1 paracetamol\nC[Se]C foreign\nno-molecule\nOc1ccc(NC(C)=O)cc1 again\n")
+    said: list[str] = []
+    watcher = Watcher()
+    watcher.say = said.append  # type: ignore[method-assign]
+    replay = {**REPLAY, "seed_molecules": str(seeds)}
+    molecules = rows(run(config(replay=replay, oracle_budget=40), tmp_path / "out", watcher=watcher) / "molecules.csv")
+    start = [row for row in molecules if row["step"] == "0"]
+    assert [row["SMILES"] for row in start] == ["CC(=O)Nc1ccc(O)cc1"]
+    assert len({row["SMILES"] for row in molecules if row["score"]}) == 40
+    assert any("C[Se]C" in line for line in said)
+    assert any("no-molecule" in line for line in said)
+
+
+def test_seed_molecules_without_replay_are_refused(config: Config, tmp_path: Path) -> None:
+    seeds = tmp_path / "actives.smi"
+    seeds.write_text("CC(=O)Nc1ccc(O)cc1\n")
+    with pytest.raises(UserError, match=r"replay\.updates"):
+        run(config(replay={"seed_molecules": str(seeds)}), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_many_failures_stop_the_run_and_keep_what_was_paid(config: Config, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("def score(smiles):\n    return [None] * len(smiles)\n")
+    oracle = {"name": "python", "function": "broken:score", "path": str(tmp_path)}
+    table = config(scoring={"component": [{"name": "qed"}, oracle]}, oracle_budget=500)
+    with pytest.raises(RunError, match=r"failure\.stop_above"):
+        run(table, tmp_path / "out")
+    with Ledger(tmp_path / "out" / "ledger.sqlite", read_only=True) as ledger:
+        kept = list(ledger.rows("custom/seed-0"))
+    assert len(kept) >= 50
+    assert all(row.error for row in kept if row.valid)
+
+
+def test_full_disk_is_one_line_and_resumable(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    execution = {"threads": 1, "device": "cpu", "checkpoint_seconds": 0}
+    whole = run(config(execution=execution), tmp_path / "whole")
+    saves = 0
+    real_save = torch.save
+
+    def save(*arguments: Any, **options: Any) -> None:
+        nonlocal saves
+        saves += 1
+        if saves == 4:
+            raise OSError(28, "No space left on device")
+        real_save(*arguments, **options)
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(RunError, match="No space left on device") as caught:
+        run(config(execution=execution), tmp_path / "full")
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "full").rglob("*.partial"))
+    resumed = run(config(execution=execution), tmp_path / "full", resume=True)
+    assert (resumed / "molecules.csv").read_bytes() == (whole / "molecules.csv").read_bytes()
+
+
+def test_collapsed_agent_ends_the_run(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent that writes nothing new would never spend its budget."""
+    monkeypatch.setattr("chemmara.optimization.learner.STALLED_STEPS", 5)
+    directory = run(config(max_tokens=1, oracle_budget=1000), tmp_path)
+    assert "collapsed" in json.loads((directory / "manifest.json").read_text())["stop_reason"]
