@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +22,7 @@ Table = dict[str, Any]
 
 
 class Parameters(BaseModel):
-    """Base of every table of a config: frozen, unknown keys refused, no NaN or infinity, no silent conversion of text."""
+    """Base of every table of a config: frozen; unknown keys, NaN and infinity refused; text is never converted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=False, protected_namespaces=())
 
@@ -105,7 +106,7 @@ def read_table(path: str | Path) -> Table:
     """
     path = Path(path)
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"config file '{path}' does not exist{_neighbours(path)}") from None
     except IsADirectoryError:
@@ -119,7 +120,11 @@ def read_table(path: str | Path) -> Table:
     table = _parse(path, text)
     if not isinstance(table, dict):
         raise ConfigError(f"config file '{path}' holds {_kind(table)}, not a table of keys")
-    refuse_non_finite(table, str(path))
+    try:
+        _refuse_odd_keys(table, str(path))
+        refuse_non_finite(table, str(path))
+    except RecursionError:  # YAML lets a table hold itself
+        raise ConfigError(f"config file '{path}' is nested too deeply") from None
     return table
 
 
@@ -129,18 +134,27 @@ def _parse(path: Path, text: str) -> Any:
         if suffix == ".json":
             return json.loads(text)
         if suffix in (".yaml", ".yml"):
-            import yaml
-
-            try:
-                return yaml.safe_load(text)
-            except yaml.YAMLError as error:
-                raise ValueError(" ".join(str(error).split())) from None
+            return _parse_yaml(text)
         return tomllib.loads(text)
     except ValueError as error:
         name = {".json": "JSON", ".yaml": "YAML", ".yml": "YAML"}.get(suffix, "TOML")
         raise ConfigError(f"config file '{path}' is not valid {name}: {error}") from None
     except RecursionError:
         raise ConfigError(f"config file '{path}' is nested too deeply") from None
+
+
+def _parse_yaml(text: str) -> Any:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """PyYAML keeps to YAML 1.1, where 5e-4 is text; here it is a number, as in YAML 1.2, TOML and JSON."""
+
+    number = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
+    try:
+        return yaml.load(text, Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from None
 
 
 def _neighbours(path: Path) -> str:
@@ -150,6 +164,15 @@ def _neighbours(path: Path) -> str:
     names = [p.name for p in folder.iterdir() if p.suffix in (".toml", ".yaml", ".yml", ".json")]
     hint = nearest(path.name, names)
     return hint if hint.startswith("; did") else ""
+
+
+def _refuse_odd_keys(value: Any, where: str) -> None:
+    """YAML takes numbers, dates and nothing as keys; no table of a config has such."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        if isinstance(value, dict) and not isinstance(key, str):
+            raise ConfigError(f"{where}: the key {key} is not text")
+        _refuse_odd_keys(item, f"{where}.{key}" if isinstance(value, dict) else f"{where}[{key}]")
 
 
 def refuse_non_finite(value: Any, where: str) -> None:

@@ -19,7 +19,7 @@ class UserError(ChemmaraError):
 
 
 class ConfigError(UserError):
-    """A mistake in a config. The message names the place (``scoring.component[1].weight``) and the nearest right thing."""
+    """A mistake in a config. The message names the place (``scoring.component[1].weight``) and the nearest right."""
 
 
 class RunError(ChemmaraError):

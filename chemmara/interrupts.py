@@ -20,7 +20,7 @@ class Interrupted(ChemmaraError):
 
 
 class Interrupts:
-    """While entered, a first signal sets ``requested``; a second one, or ``grace`` seconds, raises :class:`Interrupted`.
+    """While entered, a first signal sets ``requested``; a second one, or ``grace`` seconds, raise :class:`Interrupted`.
 
     The loop asks ``requested`` where its state is whole, saves and leaves. Lightning would answer KeyboardInterrupt by
     ending the process, so that exception is not used. Outside the main thread this does nothing.
@@ -38,13 +38,26 @@ class Interrupts:
                 self._before[number] = signal.signal(number, self._handle)
         return self
 
+    def take_back(self) -> None:
+        """Install the handlers again, where a library has put its own over them since."""
+        for number in self._before:
+            signal.signal(number, self._handle)
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
             raise Interrupted("interrupted; what was done is saved, go on with --resume")
         self.requested = True
-        self._timer = threading.Timer(self.grace, _thread.interrupt_main)
+        self._timer = threading.Timer(self.grace, self._insist)
         self._timer.daemon = True
         self._timer.start()
+
+    def _insist(self) -> None:
+        if not self._before:
+            return
+        if hasattr(signal, "pthread_kill"):  # a true signal also wakes the main thread from a wait for an oracle
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        else:
+            _thread.interrupt_main()
 
     def check(self) -> None:
         """Raise :class:`Interrupted` if a signal came. Call it where the state has just been saved."""

@@ -63,10 +63,14 @@ class Registry(Generic[T]):
         if self._loaded:
             return
         self._loaded = True
-        for name in self._modules:
-            module = importlib.import_module(name)
-            for info in pkgutil.iter_modules(getattr(module, "__path__", [])):
-                importlib.import_module(f"{name}.{info.name}")
+        try:
+            for name in self._modules:
+                module = importlib.import_module(name)
+                for info in pkgutil.iter_modules(getattr(module, "__path__", [])):
+                    importlib.import_module(f"{name}.{info.name}")
+        except BaseException:  # else the next look-up would call every name unknown
+            self._loaded = False
+            raise
 
     def __getitem__(self, name: str) -> Entry[T]:
         self._load()
@@ -97,7 +101,7 @@ class Registry(Generic[T]):
         rest = dict(table)
         name = rest.pop("name", None)
         if not isinstance(name, str):
-            raise ConfigError(f"{where}: a {self.kind} needs a name{nearest('', self.names())}")
+            raise ConfigError(f"{where}: name is missing; valid: {', '.join(self.names())}")
         try:
             entry = self[name]
         except ConfigError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,10 @@ NAME_COLUMNS = ("name", "id", "title", "compound_id", "molecule_id", "inchikey")
 
 
 class Record(NamedTuple):
-    """One molecule of a file: its SMILES as written, a name (may be empty) and the line it stands on (from 1)."""
+    """One molecule of a file: its SMILES as written, a name (may be empty) and the line it begins on (from 1).
+
+    A record of an .sdf that RDKit cannot read has an empty SMILES.
+    """
 
     smiles: str
     name: str
@@ -46,12 +48,6 @@ def read_records(path: str | Path, column: str | None = None) -> Iterator[Record
         raise UserError(f"file '{path}' cannot be read: {error.strerror or error}") from None
     except csv.Error as error:
         raise UserError(f"file '{path}' is not a proper table: {error}") from None
-
-
-def check_readable(path: str | Path) -> None:
-    """Raise :class:`UserError` unless the file can be opened and, if a table, has a column of SMILES."""
-    for _ in read_records(path):
-        return
 
 
 def _suffix(path: Path) -> str:
@@ -104,12 +100,34 @@ def _find_column(path: Path, header: list[str], column: str | None) -> int:
 
 
 def _read_sdf(path: Path, column: str | None) -> Iterator[Record]:
+    # RDKit's own supplier reads on past the end of a damaged record and takes the next molecule with it.
+    for number, lines in _sdf_blocks(path):
+        yield Record(_smiles_of("".join(lines)), lines[0].strip(), number)
+
+
+def _sdf_blocks(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The records of an .sdf, each with the line that it begins on."""
+    lines: list[str] = []
+    number = 0
+    with _open_text(path) as stream:
+        for number, line in enumerate(stream, 1):
+            if line.startswith("$$$$"):
+                yield number - len(lines), lines or ["\n"]
+                lines = []
+            else:
+                lines.append(line.rstrip("\r\n") + "\n")
+    if any(line.strip() for line in lines):
+        yield number - len(lines) + 1, lines
+
+
+def _smiles_of(block: str) -> str:
     from rdkit import Chem
 
     from chemmara.chemistry.molecules import quiet
 
-    opener = gzip.open if path.name.lower().endswith(".gz") else open
-    with opener(path, "rb") as stream, quiet():
-        for number, mol in enumerate(Chem.ForwardSDMolSupplier(io.BufferedReader(stream)), 1):  # type: ignore[arg-type]
-            name = mol.GetProp("_Name") if mol is not None and mol.HasProp("_Name") else ""
-            yield Record(Chem.MolToSmiles(mol) if mol is not None else "", name, number)
+    with quiet():
+        try:
+            mol = Chem.MolFromMolBlock(block)
+            return str(Chem.MolToSmiles(mol)) if mol is not None else ""
+        except Exception:  # RDKit raises many kinds; one damaged record must not end the file
+            return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -18,9 +18,9 @@ def compare(
         list[Path],
         typer.Argument(metavar="RUN...", help="output directories, run directories, or any CSV of SMILES and scores"),
     ],
-    out: Annotated[Optional[Path], typer.Option("-o", "--out", help="directory for compare.csv and compare.png")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="directory for compare.csv and compare.png")] = None,
     threshold: Annotated[
-        Optional[list[float]], typer.Option(help="score of a hit; may be repeated [default: the runs' own]")
+        list[float] | None, typer.Option(help="score of a hit; may be repeated [default: the runs' own]")
     ] = None,
 ) -> None:
     """Compare methods over their seeds: hits, distinct scaffolds, diversity, and an exact test between them."""

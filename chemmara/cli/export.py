@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -16,11 +16,11 @@ def register(app: typer.Typer) -> None:
 def export(
     run: Annotated[Path, typer.Argument(help="output directory of optimize, or one run directory")],
     out: Annotated[Path, typer.Option("-o", "--out", help=".csv, .smi or .sdf file; an existing one is replaced")],
-    min_score: Annotated[Optional[float], typer.Option(help="only molecules that score at least this")] = None,
+    min_score: Annotated[float | None, typer.Option(help="only molecules that score at least this")] = None,
     one_per_scaffold: Annotated[
         bool, typer.Option("--one-per-scaffold", help="only the best molecule of each Bemis-Murcko scaffold")
     ] = False,
-    top: Annotated[Optional[int], typer.Option(help="only the best N")] = None,
+    top: Annotated[int | None, typer.Option(help="only the best N")] = None,
 ) -> None:
     """Write a run's molecules as CSV, SMILES or SD file: all sampled rows, or distinct molecules by score."""
     from chemmara.cli.console import counts

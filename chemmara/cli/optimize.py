@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 MOST_SEEDS = 1000
+RESULTS = Path("results")
 
 Methods = Annotated[
-    Optional[list[str]],
+    list[str] | None,
     typer.Option("--method", help="a method of the config, or a preset; may be repeated [default: all of the config]"),
 ]
 Assignments = Annotated[
-    Optional[list[str]],
+    list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="lay a value over the config's, such as objective.beta=0.01"),
 ]
 
@@ -29,12 +30,10 @@ def register(app: typer.Typer) -> None:
 
 
 def optimize(
-    config: Annotated[Path, typer.Argument(help="config file (.toml, .yaml, .json); configs/quickstart.toml shows one")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="directory for <method>/seed-<n>/ and the comparison")] = Path(
-        "results"
-    ),
+    config: Annotated[Path, typer.Argument(help="config file (.toml, .yaml, .json), such as configs/quickstart.toml")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="directory for METHOD/seed-N/ and the comparison")] = RESULTS,
     method: Methods = None,
-    seeds: Annotated[Optional[str], typer.Option(help="3, 0-4 or 1,5,9 [default: the config's seed]")] = None,
+    seeds: Annotated[str | None, typer.Option(help="3, 0-4 or 1,5,9 [default: the config's seed]")] = None,
     assignments: Assignments = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on where a stopped run was")] = False,
 ) -> None:
@@ -42,13 +41,13 @@ def optimize(
     from chemmara.cli.console import console
     from chemmara.cli.display import Display
     from chemmara.cli.tensorboard import TensorBoard, installed
-    from chemmara.optimization.watcher import Watchers
+    from chemmara.optimization.watcher import Watcher, Watchers
     from chemmara.workflows.optimize import optimize as run
 
     chosen = None if seeds is None else parse_seeds(seeds)
     screen = console()
     with ExitStack() as stack:
-        watchers = [stack.enter_context(Display(screen))]
+        watchers: list[Watcher] = [stack.enter_context(Display(screen))]
         if installed():
             watchers.append(stack.enter_context(TensorBoard()))
         run(
@@ -80,6 +79,8 @@ def parse_seeds(text: str) -> list[int]:
 
 def _conclude(out: Path, screen: Console) -> None:
     """The comparison, where everything is, and what to do next."""
+    import shlex
+
     from chemmara.reporting.compare import compare
 
     comparison = compare(out)
@@ -90,7 +91,5 @@ def _conclude(out: Path, screen: Console) -> None:
     for folder in folders:
         screen.print(f"molecules: {folder / 'molecules.csv'}", markup=False, soft_wrap=True)
     screen.print(f"comparison: {', '.join(map(str, files))}", markup=False, soft_wrap=True)
-    least = f"{comparison.thresholds[0]:g}"
-    screen.print(
-        f"next: chemmara export {out} -o hits.csv --min-score {least} --one-per-scaffold", markup=False, soft_wrap=True
-    )
+    command = f"chemmara export {shlex.quote(str(out))} -o hits.csv --min-score {comparison.thresholds[0]:g}"
+    screen.print(f"next: {command} --one-per-scaffold", markup=False, soft_wrap=True)

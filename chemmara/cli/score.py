@@ -26,9 +26,7 @@ def score(
     from chemmara.workflows.score import score_file
 
     columns = (TextColumn("{task.completed:,.0f} molecules scored"), TimeElapsedColumn())
-    with Progress(
-        *columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
-    ) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("", total=None)
         done = score_file(config, molecules, out, progress=lambda rows: bar.advance(task, rows))
     failed = [f"{done.invalid:,} are no molecules"] if done.invalid else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -17,7 +17,9 @@ def register(app: typer.Typer) -> None:
 def train(
     data: Annotated[list[Path], typer.Argument(help=".smi, .csv, .tsv or .sdf files, also .gz")],
     out: Annotated[Path, typer.Option("-o", "--out", help="directory for corpus, checkpoints and the prior")],
-    validation: Annotated[Optional[Path], typer.Option(help="molecules for the validation loss [default: 2 % held out]")] = None,
+    validation: Annotated[
+        Path | None, typer.Option(help="molecules for the validation loss [default: 2 % held out]")
+    ] = None,
     epochs: Annotated[int, typer.Option(help="passes over the data")] = 10,
     batch_size: Annotated[int, typer.Option(help="molecules a step")] = 128,
     learning_rate: Annotated[float, typer.Option(help="highest learning rate")] = 2e-3,
@@ -27,10 +29,14 @@ def train(
     hidden_size: Annotated[int, typer.Option(help="units of each layer")] = 512,
     layers: Annotated[int, typer.Option(help="number of layers")] = 3,
     tokenizer: Annotated[str, typer.Option(help="smiles or selfies")] = "smiles",
-    randomize: Annotated[bool, typer.Option(help="write each molecule in a random spelling, another one each epoch")] = False,
+    randomize: Annotated[
+        bool, typer.Option(help="write each molecule in a random spelling, another one each epoch")
+    ] = False,
     max_tokens: Annotated[int, typer.Option(help="longer molecules are left out")] = 128,
-    samples: Annotated[int, typer.Option(help="molecules sampled after each epoch to measure validity and novelty")] = 1000,
-    column: Annotated[Optional[str], typer.Option(help="column of SMILES in a table [default: found by name]")] = None,
+    samples: Annotated[
+        int, typer.Option(help="molecules sampled after each epoch to measure validity and novelty")
+    ] = 1000,
+    column: Annotated[str | None, typer.Option(help="column of SMILES in a table [default: found by name]")] = None,
     seed: Annotated[int, typer.Option(help="seed of weights, order and spellings")] = 0,
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16")] = "auto",
     workers: Annotated[int, typer.Option(help="processes that read the files")] = 1,

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chemmara.language.corpus import Corpus
-from chemmara.language.tokenizers import UnreadableText
-from chemmara.language.vocabulary import pad
+from chemmara.language.vocabulary import PAD, pad
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +25,7 @@ class TokenBatches:
     drawn in random order into a window, and the window is shuffled. Inside a window, molecules of like length share
     a batch (a random batch of ChEMBL would be padding to four tenths). ``randomize`` writes each molecule in a random
     spelling, seeded by (seed, epoch, row); a spelling outside the vocabulary or longer than ``max_tokens`` falls back
-    to the canonical one. ``state_dict`` remembers epoch and batch, as Lightning's stateful data loaders do.
+    to the stored one. ``state_dict`` remembers epoch and batch, as Lightning's stateful data loaders do.
     """
 
     def __init__(
@@ -102,13 +101,13 @@ class TokenBatches:
         vocabulary = self.corpus.vocabulary
         result = []
         for row, ids in zip(rows.tolist(), self.corpus.batch(rows)):
-            canonical = vocabulary.decode(ids[None])[0]
+            stored = ids[ids != PAD].tolist()
             seed = int(np.random.default_rng([self.seed, self.epoch, row]).integers(2**31 - 1))
             try:
-                spelled = vocabulary.encode(randomize(canonical, seed))
-            except UnreadableText:
-                spelled = vocabulary.encode(canonical)
-            result.append(spelled if len(spelled) <= self.max_tokens + 1 else vocabulary.encode(canonical))
+                spelled = vocabulary.encode(randomize(vocabulary.decode(ids[None])[0], seed))
+            except ValueError:  # a spelling that the tokenizer or the vocabulary cannot express
+                spelled = stored
+            result.append(spelled if len(spelled) <= self.max_tokens + 1 else stored)
         return pad(result)
 
     def state_dict(self) -> dict[str, Any]:

@@ -26,14 +26,17 @@ class UnknownTokens(UnreadableText):
 class Vocabulary:
     """Token ids of one tokenizer. Ids 0, 1, 2 are padding, start and end; a sequence of ids ends with the end token.
 
-    ``tokens`` holds every token in id order, the three special ones first.
+    ``tokens`` holds every token in id order, the three special ones first. Raises :class:`UserError` for anything
+    else, and for a tokenizer that is not registered.
     """
 
     def __init__(self, tokens: Sequence[str], tokenizer: str = "smiles") -> None:
-        if tuple(tokens[:3]) != SPECIAL or len(set(tokens)) != len(tokens):
-            raise UserError(f"a vocabulary starts with {' '.join(SPECIAL)} and holds every token once")
+        if tuple(tokens[:3]) != SPECIAL or not all(isinstance(t, str) and t for t in tokens):
+            raise UserError(f"a vocabulary starts with {' '.join(SPECIAL)} and holds text alone")
+        if len(set(tokens)) != len(tokens):
+            raise UserError("a vocabulary holds every token once")
         self.tokens = tuple(tokens)
-        self.tokenizer_name = tokenizer
+        self.tokenizer_name = TOKENIZERS[tokenizer].name
         self._ids = {token: number for number, token in enumerate(self.tokens)}
 
     @classmethod

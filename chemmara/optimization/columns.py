@@ -25,6 +25,7 @@ COLUMNS: dict[str, str] = {
     "threshold_used": "MARA's tau in this step",
     "good": "share of the batch at or above MARA's tau",
     "objective": "estimate of the regularised objective J on the batch, reward units",
+    "clamped_share": "forward_kl: share of the batch whose log(prior/agent) is past max_log_ratio",
     "loss": "loss of the step's own update",
     "replay_loss": "mean loss of the step's replay updates",
     "seconds_sampling": "time to sample and decode",

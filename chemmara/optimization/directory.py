@@ -1,4 +1,4 @@
-"""A run directory: what lies where, what state it is in, and writing its small files so that none is ever half there."""
+"""A run directory: what lies where, what state it is in, and writing its small files whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -134,7 +134,7 @@ def _cell(value: float | None) -> str:
 
 def now() -> str:
     """The time as manifests have it."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def versions() -> dict[str, str]:

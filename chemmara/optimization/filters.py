@@ -18,9 +18,7 @@ from chemmara.chemistry.scaffolds import generic
 from chemmara.config import NoParameters, Parameters
 from chemmara.registry import Registry
 
-DIVERSITY_FILTERS: Registry[type[DiversityFilter]] = Registry(
-    "diversity filter", ("chemmara.optimization.filters",)
-)
+DIVERSITY_FILTERS: Registry[type[DiversityFilter]] = Registry("diversity filter", ("chemmara.optimization.filters",))
 
 
 class DiversityFilter:
@@ -52,7 +50,9 @@ class BucketParameters(Parameters):
     """A bucket of molecules per scaffold."""
 
     bucket_size: int = Field(25, ge=1, description="molecules of one scaffold that earn their full score")
-    minimum_score: float = Field(0.4, ge=0, le=1, description="molecules below it neither fill a bucket nor are filtered")
+    minimum_score: float = Field(
+        0.4, ge=0, le=1, description="molecules below it neither fill a bucket nor are filtered"
+    )
 
 
 class BucketFilter(DiversityFilter):

@@ -50,6 +50,7 @@ class Learner(pl.LightningModule):
         self.agent = without_dropout(agent).train()
         # Outside the module's children: the frozen prior belongs neither to the checkpoint nor to the optimiser.
         self.__dict__["prior"] = prior.eval().requires_grad_(False)
+        self.prior: Any
         self.scoring, self.write_step, self.seeds = scoring, write_step, list(seeds)
         self.objective, self.objective_parameters = settings.objective[0].item, settings.objective[1]
         self.augmentation = build_augmentation(self.head.augmentation, self.head.threshold)
@@ -76,9 +77,7 @@ class Learner(pl.LightningModule):
             return
         self.step_number += 1
         clock = [time.perf_counter()]
-        sampled = self.agent.sample(
-            self.head.batch_size, generator=self.generator, max_tokens=self.head.max_tokens
-        )
+        sampled = self.agent.sample(self.head.batch_size, generator=self.generator, max_tokens=self.head.max_tokens)
         texts, strings = self._read(sampled.ids)
         clock.append(time.perf_counter())
         scored = self._score(texts, strings)
@@ -102,16 +101,15 @@ class Learner(pl.LightningModule):
         return texts, texts if plain else self.agent.vocabulary.written(array)
 
     def _score(self, texts: Sequence[str], strings: Sequence[str]) -> Scored:
-        scored = score_batch(
-            texts, strings, self.scoring, self.seen, self.head.oracle_budget, self.head.threshold
-        )
+        scored = score_batch(texts, strings, self.scoring, self.seen, self.head.oracle_budget, self.head.threshold)
         self.evaluations += scored.scores.evaluations
         self.failures.add(scored.scores, scored.first)
         return scored
 
     @torch.no_grad()
     def _prior_log_prob(self, ids: Tensor) -> Tensor:
-        return self.prior.log_prob(ids)
+        log_prob: Tensor = self.prior.log_prob(ids)
+        return log_prob
 
     def _update(
         self,

@@ -29,7 +29,6 @@ PRESETS: dict[str, Table] = {
         "replay": {"updates": 2, "per_scaffold": 1, "randomize": True},
     },
 }
-METHOD_TABLES = ("objective", "augmentation", "diversity_filter", "replay")
 Names = Sequence[str]
 
 
@@ -41,8 +40,14 @@ def method_names(config: Mapping[str, Any], chosen: Names = ()) -> list[str]:
     if methods:
         return list(methods)
     if "preset" in config:
+        _preset(config["preset"], "preset")
         return [str(config["preset"])]
-    return ["custom" if any(name in config for name in METHOD_TABLES[:2]) else "default"]
+    return ["custom" if _describes_itself(config) else "default"]
+
+
+def _describes_itself(config: Mapping[str, Any]) -> bool:
+    """Whether a config says how to learn. One with only a filter or replay is the default with these settings."""
+    return "objective" in config or "augmentation" in config
 
 
 def resolve_method(config: Mapping[str, Any], name: str) -> Table:
@@ -61,7 +66,7 @@ def resolve_method(config: Mapping[str, Any], name: str) -> Table:
     if name == "custom":
         return merge(base)
     if name in PRESETS:
-        if config.get("preset") == name or (name == "default" and not any(table in base for table in METHOD_TABLES)):
+        if config.get("preset") == name or (name == "default" and not _describes_itself(base)):
             return merge(PRESETS[name], base)
         return merge(base, PRESETS[name])
     raise ConfigError(f"unknown method '{name}'{nearest(name, [*methods, *PRESETS])}")

@@ -1,4 +1,4 @@
-"""One batch of sampled sequences with everything known about each row. Rows are never dropped: masks say what counts."""
+"""One batch of sampled sequences and all that is known of each row. Rows are never dropped: masks say what counts."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chemmara.chemistry.molecules import Molecule, read
-from chemmara.scoring.function import Scores, ScoringFunction
+from chemmara.scoring.function import ScoringFunction
 from chemmara.scoring.rows import NOT_SENT, RunRow
+from chemmara.scoring.scores import Scores
 
 
 @dataclass
@@ -40,8 +41,8 @@ class Scored:
     ``texts``: the SMILES of each row. ``sampled``: the string that the policy wrote, which the log-probabilities belong
     to; under SELFIES the two differ.
     ``first``: this row is the first of its molecule in the run. ``distinct``: the first in the batch. ``known``: such a
-    first row whose molecule the run had met before this batch. ``unpaid``: new molecules past the budget, neither scored nor learned
-    from.
+    first row whose molecule the run had met before this batch. ``unpaid``: new molecules past the budget, neither
+    scored nor learned from.
     """
 
     texts: list[str]
@@ -59,12 +60,12 @@ class Scored:
 
     @property
     def first(self) -> NDArray[np.bool_]:
-        return self.distinct & ~np.array(self.known, dtype=bool) & ~self.unpaid
+        return np.asarray(self.distinct & ~np.array(self.known, dtype=bool) & ~self.unpaid)
 
     @property
     def learnable(self) -> NDArray[np.bool_]:
         """Rows to learn from: invalid text (reward 0) does count, failed or unpaid molecules do not."""
-        return ~self.valid | ~np.isnan(self.scores.total)
+        return np.asarray(~self.valid | ~np.isnan(self.scores.total))
 
 
 def score_batch(
@@ -89,8 +90,7 @@ def score_batch(
         unpaid.append(bool(molecule) and smiles not in seen.smiles)
     scores = scoring([None if skip else molecule for molecule, skip in zip(molecules, unpaid)])
     errors = [
-        reading.error or (NOT_SENT if skip else error)
-        for reading, skip, error in zip(readings, unpaid, scores.errors)
+        reading.error or (NOT_SENT if skip else error) for reading, skip, error in zip(readings, unpaid, scores.errors)
     ]
     first, skipped = np.array(distinct, bool), np.array(unpaid, bool)
     batch = Scored(list(texts), list(sampled), molecules, scores, errors, known, first, skipped)

@@ -8,7 +8,6 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -76,8 +75,10 @@ def _run(
     seeds, notes = read_seeds(settings.seed_molecules, agent.vocabulary) if settings.seed_molecules else ([], [])
     checkpoint = read_checkpoint(directory.checkpoint) if directory.checkpoint.is_file() else None
     reached = json.loads(checkpoint["chemmara"])["step"] if checkpoint else -1
-    manifest = {**directory.manifest(), **_manifest(settings, directory, device, table)} if checkpoint else _manifest(
-        settings, directory, device, table
+    manifest = (
+        {**directory.manifest(), **_manifest(settings, directory, device, table)}
+        if checkpoint
+        else _manifest(settings, directory, device, table)
     )
     directory.write_config(table)
     directory.write_manifest(manifest)

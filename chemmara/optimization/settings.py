@@ -41,7 +41,9 @@ class ExecutionSettings(Parameters):
     """Where and how a run computes; none of it changes which molecules are good."""
 
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
-    precision: Precision = Field("float32", description="float32, bfloat16, or auto: bfloat16 where the processor gains")
+    precision: Precision = Field(
+        "float32", description="float32, bfloat16, or auto: bfloat16 where the processor gains"
+    )
     threads: int | None = Field(None, ge=1, le=1024, description="CPU threads of the model; default: all cores")
     deterministic: bool = Field(False, description="on a GPU: only kernels that give the same result each time")
     executor: str = Field("serial", description="where components run: serial or processes")
@@ -60,7 +62,9 @@ class _Head(Parameters):
     max_tokens: int = Field(160, ge=1, le=5000, description="longest sequence sampled")
     max_steps: int | None = Field(None, ge=1, description="stop after this many steps even if budget is left")
     seed: int = Field(0, ge=0, lt=2**31, description="seed of everything random in the run")
-    threshold: float = Field(0.7, ge=0, le=1, description="score from which a molecule is a hit, in rewards and reports")
+    threshold: float = Field(
+        0.7, ge=0, le=1, description="score from which a molecule is a hit, in rewards and reports"
+    )
     objective: Table = Field({"name": "reinvent"}, description="what is descended: klrl.objectives")
     augmentation: Table = Field({"name": "none"}, description="change of the reward: klrl.augmentation")
     diversity_filter: Table = Field({"name": "none"}, description="reward of molecules from crowded scaffolds")
@@ -82,12 +86,16 @@ class RunSettings:
     seed_molecules: Path | None
 
     @classmethod
-    def parse(cls, table: Mapping[str, Any], folder: str | Path = ".") -> RunSettings:
+    def parse(
+        cls, table: Mapping[str, Any], folder: str | Path = ".", scoring: ScoringSettings | None = None
+    ) -> RunSettings:
         """Check a resolved config. ``folder`` is where relative paths are looked for first.
+
+        ``scoring`` is the score of the same [scoring] table, where it has been checked already.
 
         Raises ConfigError, or UserError for a prior or file that is not there.
         """
-        head = check(_Head, table)
+        head = check(_Head, _with_default_objective(table))
         folder = Path(folder)
         prior = _prior(head.prior, folder)
         objective = OBJECTIVES.build_parameters(head.objective, "objective")
@@ -97,7 +105,7 @@ class RunSettings:
             prior=prior,
             objective=objective,
             diversity_filter=DIVERSITY_FILTERS.build_parameters(head.diversity_filter, "diversity_filter"),
-            scoring=ScoringSettings.parse(head.scoring, folder=folder),
+            scoring=scoring or ScoringSettings.parse(head.scoring, folder=folder),
             seed_molecules=_seeds(head.replay, folder, prior),
         )
         check_execution(head.execution)
@@ -146,6 +154,14 @@ def check_keys(config: Mapping[str, Any]) -> None:
             raise ConfigError(f"{key}: unknown key{nearest(str(key), valid)}")
 
 
+def _with_default_objective(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """[objective] with settings but no name means the usual one."""
+    objective = table.get("objective")
+    if not isinstance(objective, Mapping) or "name" in objective:
+        return table
+    return {**table, "objective": {"name": "reinvent", **objective}}
+
+
 def _prior(text: str, folder: Path) -> Prior:
     beside = folder / text
     prior = find_prior(beside if _is_path(text) and not Path(text).is_absolute() and beside.exists() else text)
@@ -184,7 +200,9 @@ def check_execution(execution: ExecutionSettings) -> None:
     except UserError as error:
         raise ConfigError(f"execution.device: {error}") from None
     if execution.executor == "serial" and execution.timeout is not None:
-        raise ConfigError("execution.timeout: a time limit needs worker processes; set execution.executor = 'processes'")
+        raise ConfigError(
+            "execution.timeout: a time limit needs worker processes; set execution.executor = 'processes'"
+        )
     if execution.executor == "serial" and execution.workers is not None:
         raise ConfigError("execution.workers: set execution.executor = 'processes' to use workers")
 
@@ -195,4 +213,3 @@ def _without_none(table: Mapping[str, Any]) -> Table:
         for key, value in table.items()
         if value is not None
     }
-

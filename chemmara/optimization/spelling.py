@@ -59,8 +59,7 @@ def mode_log_ref(
     parts = [log_ref]
     for number in range(1, len(columns)):
         repeated = [
-            any(columns[earlier][row] == text for earlier in range(number))
-            for row, text in enumerate(columns[number])
+            any(columns[earlier][row] == text for earlier in range(number)) for row, text in enumerate(columns[number])
         ]
         log_probs = prior.log_prob(encode_texts(prior, columns[number], ids)).to(log_ref)
         parts.append(log_probs.masked_fill(torch.tensor(repeated, device=log_ref.device), -torch.inf))

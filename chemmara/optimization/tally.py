@@ -57,6 +57,7 @@ def tally(
         "threshold_used": augmented.threshold,
         "good": _mean(augmented.good.cpu().numpy()),
         "objective": output.logs.get("objective", float("nan")),
+        "clamped_share": output.logs.get("clamped_share", float("nan")),
         "loss": float(output.loss.detach()),
         "replay_loss": _mean(np.array(replay_losses)),
         "seconds_sampling": sampling,

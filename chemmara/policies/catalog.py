@@ -37,7 +37,7 @@ class Prior:
         header = self.header()
         try:
             return Vocabulary(header["tokens"], header["tokenizer"])
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, UserError) as error:
             raise UserError(f"weights file '{self.path}' has a damaged header: {error}") from None
 
     def parameter_count(self) -> int:
@@ -82,7 +82,8 @@ def find_prior(where: str | Path) -> Prior:
         raise UserError(f"directory '{path}' holds no prior (no {WEIGHTS})")
     if path.is_file():
         return Prior(path.stem, path)
-    raise UserError(f"unknown prior '{where}': neither a bundled prior nor a file or directory{nearest(str(where), by_name)}")
+    hint = nearest(str(where), by_name)
+    raise UserError(f"unknown prior '{where}': neither a bundled prior nor a file or directory{hint}")
 
 
 def _read_header(path: Path) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def _read_table(path: Path) -> dict[str, Any]:
             if not 2 <= size <= min(MAX_HEADER, whole):
                 raise UserError(f"{_FOREIGN.format(path)} (not a safetensors file, or damaged)")
             table = json.loads(stream.read(size).decode("utf-8"))
-        end = max(entry["data_offsets"][1] for name, entry in table.items() if name != "__metadata__")
+        end = max(_end(entry) for name, entry in table.items() if name != "__metadata__")
     except OSError as error:
         raise UserError(f"weights file '{path}' cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
@@ -113,3 +114,10 @@ def _read_table(path: Path) -> dict[str, Any]:
     if whole != 8 + size + end:
         raise UserError(f"weights file '{path}' is damaged: {whole:,} bytes instead of {8 + size + end:,}")
     return dict(table)
+
+
+def _end(entry: dict[str, Any]) -> int:
+    """Where a tensor ends. Raises TypeError unless place and shape are whole numbers."""
+    if not all(type(number) is int and number >= 0 for number in [*entry["data_offsets"], *entry["shape"]]):
+        raise TypeError("place and shape are whole numbers")
+    return int(entry["data_offsets"][1])

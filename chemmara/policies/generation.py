@@ -38,9 +38,13 @@ def sample_sequences(
     """Draw ``n`` sequences from one stepper; ends as soon as every row has its end token.
 
     Padding and the start token are never drawn. Tokens are drawn by the exponential race: argmax of p / E with
-    E ~ Exp(1), one pass without a sort or a cumulative sum.
+    E ~ Exp(1), one pass without a sort or a cumulative sum. Raises ValueError unless ``temperature`` and
+    ``max_tokens`` are positive.
     """
     import torch
+
+    if not temperature > 0 or max_tokens < 1:
+        raise ValueError(f"temperature and max_tokens must be positive, got {temperature} and {max_tokens}")
 
     device = generator.device
     written = torch.full((n, max_tokens), PAD, dtype=torch.int64, device=device)

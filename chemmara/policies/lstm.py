@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from chemmara.language.vocabulary import PAD, START, Vocabulary
 from chemmara.policies.generation import concatenate, sample_sequences
+from chemmara.policies.memory import keep_freed_memory
 from chemmara.policies.policy import MAX_TOKENS, Sequences
 from chemmara.policies.precision import Precision, autocast, resolve
 from chemmara.policies.recurrent import LstmParameters
@@ -26,6 +27,7 @@ class LstmPolicy(nn.Module):
 
     def __init__(self, vocabulary: Vocabulary, parameters: LstmParameters | None = None) -> None:
         super().__init__()
+        keep_freed_memory()
         self.vocabulary = vocabulary
         self.parameters_ = parameters or LstmParameters()
         p = self.parameters_
@@ -68,9 +70,7 @@ class LstmPolicy(nn.Module):
             size = min(SAMPLE_BATCH, n - start)
             stepper = FusedStepper(self, size) if reduced else PlainStepper(self, size)
             parts.append(
-                sample_sequences(
-                    stepper, size, generator=generator, temperature=temperature, max_tokens=max_tokens
-                )
+                sample_sequences(stepper, size, generator=generator, temperature=temperature, max_tokens=max_tokens)
             )
         return concatenate(parts)
 
@@ -84,7 +84,8 @@ class PlainStepper:
 
     def step(self, ids: Tensor) -> Tensor:
         hidden, self.state = self.policy.lstm(self.policy.embedding(ids[:, None]), self.state)
-        return self.policy.output(hidden[:, 0])
+        logits: Tensor = self.policy.output(hidden[:, 0])
+        return logits
 
     def keep(self, rows: Tensor) -> None:
         assert self.state is not None
@@ -106,7 +107,8 @@ class FusedStepper:
         biases = [get(f"bias_ih_l{k}") + get(f"bias_hh_l{k}") for k in range(layers)]
         self.table = F.linear(policy.embedding.weight, get("weight_ih_l0"), biases[0]).to(dtype)
         self.weights = [get("weight_hh_l0").to(dtype)]
-        self.weights += [torch.cat([get(f"weight_ih_l{k}"), get(f"weight_hh_l{k}")], 1).to(dtype) for k in range(1, layers)]
+        for k in range(1, layers):
+            self.weights.append(torch.cat([get(f"weight_ih_l{k}"), get(f"weight_hh_l{k}")], 1).to(dtype))
         self.biases = [bias.to(dtype) for bias in biases]
         self.out_weight, self.out_bias = policy.output.weight.to(dtype), policy.output.bias.to(dtype)
         shape = (size, policy.parameters_.hidden_size)

@@ -1,9 +1,16 @@
-"""Which number format the matrix products run in."""
+"""Which number format the matrix products run in.
+
+What bfloat16 costs, measured on 2,000 samples of a 3 x 512 LSTM in training on ChEMBL (1.3 epochs, mean
+log-probability -33 nats, 44 tokens a sequence; CPU), as the difference in nats a sequence from the float32 log_prob:
+sampled in bfloat16, mean +0.001, mean absolute 0.033, largest 0.36; log_prob in bfloat16, mean -0.001, mean absolute
+0.047, largest 0.42; the two against each other, mean absolute 0.056, largest 0.56. In float32, sampled and log_prob
+agree within 1e-4.
+"""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import torch
@@ -16,7 +23,7 @@ def gains_from_bfloat16(device: torch.device) -> bool:
     import torch
 
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
         return False
     checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
@@ -30,7 +37,7 @@ def resolve(precision: Precision, device: torch.device) -> Literal["float32", "b
     return "bfloat16" if gains_from_bfloat16(device) else "float32"
 
 
-def autocast(precision: Precision, device: torch.device) -> AbstractContextManager:
+def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
     """The context in which a forward pass runs at this precision."""
     import torch
 

@@ -24,7 +24,10 @@ class FailureSettings(Parameters):
 
     retry: int = Field(0, ge=0, le=100, description="how often a failed evaluation is tried again before it counts")
     stop_above: float = Field(
-        0.2, ge=0, le=1, description=f"share of the last {WINDOW} distinct valid molecules that may fail before the run stops"
+        0.2,
+        ge=0,
+        le=1,
+        description=f"share of the last {WINDOW} distinct valid molecules that may fail before the run stops",
     )
 
 

@@ -9,7 +9,11 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from chemmara.errors import UserError
 from chemmara.training.settings import LikelihoodSettings
+
+# What may differ when a training goes on; anything else would make it another training.
+MAY_CHANGE = ("epochs", "samples", "workers", "checkpoint_seconds", "column", "precision")
 
 
 class LikelihoodModule(pl.LightningModule):
@@ -26,7 +30,7 @@ class LikelihoodModule(pl.LightningModule):
         self._sum = self._count = 0.0
 
     def training_step(self, ids: Tensor, _: int) -> Tensor:
-        nll = -self.policy.log_prob(ids)
+        nll: Tensor = -self.policy.log_prob(ids)
         self._sum += float(nll.detach().sum())
         self._count += len(ids)
         return nll.mean() / self.mean_length
@@ -52,19 +56,28 @@ class LikelihoodModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["chemmara"] = {"sum": self._sum, "count": self._count, "rng": torch.get_rng_state()}
+        checkpoint["chemmara"] = {
+            "sum": self._sum,
+            "count": self._count,
+            "rng": torch.get_rng_state(),
+            "settings": self.settings.model_dump(mode="json"),
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         state = checkpoint["chemmara"]
+        now = self.settings.model_dump(mode="json")
+        for name, was in state.get("settings", {}).items():
+            if name not in MAY_CHANGE and now.get(name) != was:
+                raise UserError(f"the training was begun with {name} = {was}, not {now.get(name)}; go on with that")
         self._sum, self._count = state["sum"], state["count"]
         torch.set_rng_state(state["rng"])
 
 
 @torch.no_grad()
 def mean_nll(policy: Any, batches: Any) -> float:
-    """Mean negative log-likelihood per molecule in nats over all batches of ids."""
+    """Mean negative log-likelihood per molecule in nats over all batches of ids; NaN if there is none."""
     total, count = 0.0, 0
     for ids in batches:
         total -= float(policy.log_prob(ids).double().sum())
         count += len(ids)
-    return total / max(count, 1)
+    return total / count if count else math.nan

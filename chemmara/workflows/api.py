@@ -19,7 +19,7 @@ from chemmara.workflows.optimize import optimize as optimize_config
 if TYPE_CHECKING:
     import pandas as pd
 
-    from chemmara.optimization.run import Watcher
+    from chemmara.optimization.watcher import Watcher
 
 
 @dataclass(frozen=True)

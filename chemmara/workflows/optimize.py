@@ -43,17 +43,14 @@ def plan(
         table = set_key(table, assignment)
     check_keys(table)
     names = method_names(table, methods)
-    runs = []
+    runs: list[tuple[str, int, RunSettings]] = []
     for name in names:
         resolved = resolve_method(table, name)
-        checked = RunSettings.parse(resolved, folder)
-        for seed in seeds if seeds is not None else [checked.head.seed]:
-            runs.append((name, seed, checked if seed == checked.head.seed else _with_seed(resolved, seed, folder)))
+        for seed in seeds if seeds is not None else [resolved.get("seed", 0)]:
+            # Methods share one score, so it is built once.
+            scoring = runs[0][2].scoring if runs else None
+            runs.append((name, seed, RunSettings.parse({**resolved, "seed": seed}, folder, scoring)))
     return Plan(tuple(runs))
-
-
-def _with_seed(table: Table, seed: int, folder: Path) -> RunSettings:
-    return RunSettings.parse({**table, "seed": seed}, folder)
 
 
 def optimize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -28,7 +27,7 @@ REMEMBERED = 200_000
 
 @dataclass
 class Scored:
-    """What was written: rows, and how many of them have no score because they are no molecules, or a component failed."""
+    """Rows written, and how many of them have no score: no molecule, or a component failed."""
 
     rows: int = 0
     invalid: int = 0
@@ -53,14 +52,16 @@ def score_file(
 ) -> Scored:
     """Write one row per input molecule to the CSV file ``out``, in order, with the reason where there is no score.
 
-    Columns: SMILES (as in the input), name, ``<label>`` (raw), ``<label>_score`` (transformed), score, error. ``config``
-    is a file or a table; besides [scoring], [execution] and [failure] retry are heeded. ``out`` appears whole or not
-    at all. Raises :class:`ConfigError` / :class:`UserError` for a mistake, also where not one line is a molecule.
+    Columns: SMILES (as in the input), name, ``<label>`` (raw), ``<label>_score`` (transformed), score, error.
+    ``config`` is a file or a table; besides [scoring], [execution] and [failure] retry are heeded. ``out`` appears
+    whole or not at all. Raises :class:`ConfigError` / :class:`UserError` for a mistake, also where not one line is a
+    molecule.
     """
     table = dict(config) if isinstance(config, Mapping) else read_table(config)
     check_keys(table)
     if "scoring" not in table:
-        raise ConfigError(f"{'config' if isinstance(config, Mapping) else f'config file {str(config)!r}'} has no [scoring]")
+        name = "config" if isinstance(config, Mapping) else f"config file '{config}'"
+        raise ConfigError(f"{name} has no [scoring] table")
     folder = Path(".") if isinstance(config, Mapping) else Path(config).parent
     settings = ScoringSettings.parse(table["scoring"], folder=folder)
     execution = check(ExecutionSettings, table.get("execution", {}), "execution")
@@ -114,9 +115,7 @@ def _write(
 def _rows(chunk: Sequence[Record], scores: Scores) -> Iterator[str]:
     for row, record in enumerate(chunk):
         values = [
-            math.nan if not len(column) else float(column[row])
-            for label in scores.raw
-            for column in (scores.raw[label], scores.transformed[label])
+            float(column[row]) for label in scores.raw for column in (scores.raw[label], scores.transformed[label])
         ]
         cells = [quote(record.smiles), quote(record.name), *map(number, values), number(float(scores.total[row]))]
         yield ",".join([*cells, quote(scores.errors[row] or "")]) + "\n"

@@ -1,4 +1,4 @@
-"""A scoring function that behaves like a real oracle: slow at random, failing on some molecules, each call on record."""
+"""A scoring function that behaves like a real oracle: slow at random, failing on some, each call on record."""
 
 from __future__ import annotations
 

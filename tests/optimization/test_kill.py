@@ -82,10 +82,6 @@ def calls(log: Path) -> list[str]:
     return log.read_text().split() if log.exists() else []
 
 
-def without_torch(process: psutil.Process) -> bool:
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_ten_kills_change_nothing(slow_config: Callable[[str], Path], tmp_path: Path) -> None:
@@ -108,7 +104,7 @@ def test_ten_kills_change_nothing(slow_config: Callable[[str], Path], tmp_path: 
         if finished:
             break
         kills += 1
-        gone, alive = psutil.wait_procs(workers, timeout=15)
+        _, alive = psutil.wait_procs(workers, timeout=15)
         assert not alive, "orphaned workers go on"
         assert workers, "the pool was not there"
         after = calls(log)

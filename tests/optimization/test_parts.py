@@ -61,7 +61,8 @@ def test_failed_oracle_is_masked_but_counted() -> None:
 def test_every_filter_keeps_rows_nan_and_never_raises_a_reward(entry: Any) -> None:
     molecules = [read(text).molecule for text in (PARACETAMOL, "CC", "C1CC", BENZENE, "Cc1ccccc1", "CCc1ccccc1")]
     scores = np.array([0.9, 0.8, np.nan, 0.7, 0.6, 0.95])
-    parameters = entry.parameters(bucket_size=2) if "bucket_size" in entry.parameters.model_fields else entry.parameters()
+    sizes = {"bucket_size": 2} if "bucket_size" in entry.parameters.model_fields else {}
+    parameters = entry.parameters(**sizes)
     filter_ = entry.item(parameters)
     rewards = filter_(molecules, scores, [molecule is not None for molecule in molecules])
     assert rewards.shape == scores.shape
@@ -97,7 +98,8 @@ def test_buffer_keeps_the_best_once_and_respects_scaffolds() -> None:
 
 
 def test_methods_of_a_config() -> None:
-    config = {"threshold": 0.6, "methods": {"a": {}, "b": {"augmentation": {"name": "mara"}}, "c": {"preset": "default"}}}
+    methods = {"a": {}, "b": {"augmentation": {"name": "mara"}}, "c": {"preset": "default"}}
+    config = {"threshold": 0.6, "methods": methods}
     assert method_names(config) == ["a", "b", "c"]
     assert method_names(config, ["b", "b", "vanilla"]) == ["b", "vanilla"]
     assert resolve_method(config, "b")["augmentation"] == {"name": "mara"}
@@ -115,6 +117,8 @@ def test_presets_and_the_configs_own_tables() -> None:
     assert vanilla["objective"]["learning_rate"] == 1e-3
     top = resolve_method({"preset": "mara", "augmentation": {"name": "mara", "quantile": 0.9}}, "mara")
     assert top["augmentation"]["quantile"] == 0.9, "keys beside a top-level preset win over it"
+    tuned = resolve_method({"replay": {"per_scaffold": 5}}, "default")
+    assert tuned["replay"] == {**PRESETS["default"]["replay"], "per_scaffold": 5}
 
 
 @pytest.mark.parametrize(

@@ -185,9 +185,7 @@ def test_too_many_failures_stop_the_run_and_keep_what_was_paid(config: Config, t
     assert all(row.error for row in kept if row.valid)
 
 
-def test_full_disk_is_one_line_and_resumable(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_is_one_line_and_resumable(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     execution = {"threads": 1, "device": "cpu", "checkpoint_seconds": 0}
@@ -211,9 +209,7 @@ def test_full_disk_is_one_line_and_resumable(
     assert (resumed / "molecules.csv").read_bytes() == (whole / "molecules.csv").read_bytes()
 
 
-def test_collapsed_agent_ends_the_run(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_collapsed_agent_ends_the_run(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An agent that writes nothing new would never spend its budget."""
     monkeypatch.setattr("chemmara.optimization.learner.STALLED_STEPS", 5)
     directory = run(config(max_tokens=1, oracle_budget=1000), tmp_path)

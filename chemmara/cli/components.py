@@ -1,0 +1,129 @@
+"""chemmara components: everything that a config can name, with its parameters."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.table import Table
+
+    from chemmara.registry import Entry, Registry
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command()(components)
+
+
+def components(
+    name: Annotated[str | None, typer.Argument(help="one of them, in full [default: all]")] = None,
+) -> None:
+    """List components, transforms, objectives and whatever else a config can name."""
+    from chemmara.cli.console import console
+
+    screen = console()
+    if name is not None:
+        for text in _in_full(name):
+            screen.print(text, markup=False, soft_wrap=True)
+        return
+    for registry in registries():
+        screen.print(_table(registry))
+
+
+def registries() -> list[Registry[Any]]:
+    """All registries, in the order in which a config uses them."""
+    from chemmara.klrl.augmentation import AUGMENTATIONS
+    from chemmara.klrl.objectives import OBJECTIVES
+    from chemmara.language.tokenizers import TOKENIZERS
+    from chemmara.optimization.filters import DIVERSITY_FILTERS
+    from chemmara.policies.policy import POLICIES
+    from chemmara.scoring.aggregation import AGGREGATIONS
+    from chemmara.scoring.component import COMPONENTS
+    from chemmara.scoring.executors import EXECUTORS
+    from chemmara.scoring.transforms import TRANSFORMS
+
+    return [COMPONENTS, TRANSFORMS, AGGREGATIONS, OBJECTIVES, AUGMENTATIONS, DIVERSITY_FILTERS, EXECUTORS, TOKENIZERS,
+            POLICIES]  # fmt: skip
+
+
+def parameters(entry: Entry[Any]) -> Iterator[tuple[str, str, str, str]]:
+    """Name, type, default ("required", "optional") and description of each parameter."""
+    for name, field in entry.parameters.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        shown = "required" if field.is_required() else "optional" if default is None else _plain(default)
+        yield field.alias or name, _type(field.annotation), shown, field.description or ""
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else repr(value) if isinstance(value, str) else str(value)
+
+
+def _type(annotation: Any) -> str:
+    if annotation is None or annotation is type(None):
+        return ""
+    arguments = [_type(a) if isinstance(a, type) or get_origin(a) else _plain(a) for a in get_args(annotation)]
+    origin = getattr(get_origin(annotation), "__name__", "")
+    if origin in ("list", "dict", "tuple"):
+        return f"{origin} of {' to '.join(arguments)}"
+    if arguments:
+        return " | ".join(argument for argument in arguments if argument)
+    known = {"str": "text", "float": "number", "int": "whole number", "bool": "true/false", "Path": "path"}
+    return known.get(getattr(annotation, "__name__", ""), getattr(annotation, "__name__", str(annotation)))
+
+
+def bounds(entry: Entry[Any]) -> str:
+    """The raw range of a component, '' for anything else."""
+    if not hasattr(entry.item, "bounds"):
+        return ""
+    low, high = entry.item.bounds
+    return f"{'-inf' if low is None else f'{low:g}'} to {'inf' if high is None else f'{high:g}'}"
+
+
+def _table(registry: Registry[Any]) -> Table:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    raw = any(hasattr(entry.item, "bounds") for entry in registry)
+    table = Table("name", *(["unit", "raw range"] if raw else []), "parameter", "default", "what it is",
+                  title=f"{registry.kind.removesuffix('y')}{'ies' if registry.kind.endswith('y') else 's'}",
+                  title_justify="left", box=box.SIMPLE_HEAD)  # fmt: skip
+    for entry in registry:
+        head = [f"[bold]{entry.name}[/bold]", *([getattr(entry.item, "unit", ""), bounds(entry)] if raw else [])]
+        table.add_row(*head, "", "", escape(entry.summary))
+        for name, _, default, description in parameters(entry):
+            table.add_row(*[""] * len(head), name, escape(default), escape(description))
+    return table
+
+
+def _in_full(name: str) -> list[str]:
+    from chemmara.errors import UserError, nearest
+
+    found = [(registry, registry[name]) for registry in registries() if name in registry]
+    if not found:
+        names = dict.fromkeys(known for registry in registries() for known in registry.names())
+        raise UserError(f"nothing is called '{name}'{nearest(name, names)}")
+    return ["\n".join(_describe(registry, entry)) for registry, entry in found]
+
+
+def _describe(registry: Registry[Any], entry: Entry[Any]) -> Iterator[str]:
+    yield f"{registry.kind} {entry.name}\n"
+    yield inspect.cleandoc(inspect.getdoc(entry.item) or entry.summary) + "\n"
+    if registry.kind == "component":
+        unit = f" {entry.item.unit}" if entry.item.unit else ""
+        yield f"raw values: {bounds(entry)}{unit}"
+        low, high = entry.item.bounds
+        if low is None or high is None or low < 0 or high > 1:
+            yield f"needs a transform into [0, 1], for example transform = {entry.item.example}"
+        yield "also takes: label, weight, filter, transform"
+    rows = list(parameters(entry))
+    yield "parameters:" if rows else "no parameters of its own"
+    for key, kind, default, description in rows:
+        standing = default if default in ("required", "optional") else f"default {default}"
+        yield f"  {key} ({kind}; {standing}): {description}"
+    yield ""

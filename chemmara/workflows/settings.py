@@ -1,0 +1,20 @@
+"""What workflows can be told beyond a config. Imports no torch."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from chemmara.config import Parameters
+from chemmara.policies.policy import MAX_TOKENS
+from chemmara.policies.precision import Precision
+
+
+class SampleSettings(Parameters):
+    """How a policy is sampled from."""
+
+    n: int = Field(ge=1, description="raw sequences drawn, invalid ones included")
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of the draw")
+    temperature: float = Field(1.0, gt=0, le=100, description="divides the logits; 1 is the distribution as trained")
+    max_tokens: int = Field(MAX_TOKENS, ge=1, le=5000, description="longest sequence")
+    precision: Precision = Field("auto", description="auto, float32 or bfloat16")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")

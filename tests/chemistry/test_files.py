@@ -1,0 +1,129 @@
+"""Files of molecules, line by line, in every format."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+from rdkit import Chem, rdBase
+
+from chemmara.chemistry.files import Record, read_records
+from chemmara.errors import UserError
+
+PARACETAMOL, ASPIRIN = "CC(=O)Nc1ccc(O)cc1", "CC(=O)Oc1ccccc1C(=O)O"
+
+
+def write(path: Path, text: str | bytes) -> Path:
+    data = text if isinstance(text, bytes) else text.encode()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+def block(smiles: str, name: str = "") -> str:
+    mol = Chem.MolFromSmiles(smiles)
+    mol.SetProp("_Name", name)
+    return Chem.MolToMolBlock(mol) + "\n"
+
+
+@pytest.mark.parametrize("suffix", ["smi", "smi.gz", "txt"])
+def test_smi_lines(tmp_path: Path, suffix: str) -> None:
+    text = f"\ufeffSMILES Name\n{PARACETAMOL} paracetamol, a drug\r\n\n  {ASPIRIN}\tCHEMBL25\nnonsense\n"
+    path = write(tmp_path / f"a.{suffix}", text)
+    assert list(read_records(path)) == [
+        Record(PARACETAMOL, "paracetamol, a drug", 2),
+        Record(ASPIRIN, "CHEMBL25", 4),
+        Record("nonsense", "", 5),
+    ]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz", "tsv"])
+@pytest.mark.parametrize("header", ["SMILES", "smiles", "canonical_smiles", "Structure"])
+def test_tables(tmp_path: Path, suffix: str, header: str) -> None:
+    comma = "\t" if suffix == "tsv" else ","
+    rows = [["Id", header, "pIC50"], ['"a, b"', PARACETAMOL, "5"], ["x", "", "6"], ["y"], ["z", f'"{ASPIRIN}"', "7"]]
+    path = write(tmp_path / f"a.{suffix}", "\n".join(comma.join(row) for row in rows))
+    assert list(read_records(path)) == [Record(PARACETAMOL, "a, b", 2), Record(ASPIRIN, "z", 5)]
+
+
+def test_a_column_can_be_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", f"smiles,product\nC,{ASPIRIN}\n")
+    assert [record.smiles for record in read_records(path, "Product")] == [ASPIRIN]
+    with pytest.raises(UserError, match="has no column 'educt'; its columns are: smiles, product"):
+        list(read_records(path, "educt"))
+
+
+def test_a_table_without_smiles_lists_its_columns(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no column 'SMILES'; its columns are: a, b"):
+        list(read_records(write(tmp_path / "a.csv", "a,b\n1,2\n")))
+
+
+@pytest.mark.parametrize("suffix", ["sdf", "sdf.gz"])
+def test_sdf_records(tmp_path: Path, suffix: str) -> None:
+    first = block(PARACETAMOL, "paracetamol") + ">  <pIC50>\n5\n\n$$$$\n"
+    path = write(tmp_path / f"a.{suffix}", first + block(ASPIRIN) + "$$$$\n\n")
+    lines = len(first.splitlines())
+    assert list(read_records(path)) == [Record(PARACETAMOL, "paracetamol", 1), Record(ASPIRIN, "", lines + 1)]
+
+
+def test_the_last_sdf_record_may_lack_its_end(tmp_path: Path) -> None:
+    assert [r.smiles for r in read_records(write(tmp_path / "a.sdf", block(ASPIRIN)))] == [ASPIRIN]
+
+
+@pytest.mark.parametrize("junk", ["junk\n", "", "a\nb\nc\n 99 99\n", block("C").replace("V2000", "V9000")])
+def test_a_damaged_sdf_record_does_not_take_the_next_one_with_it(tmp_path: Path, junk: str) -> None:
+    good = block(ASPIRIN) + "$$$$\n"
+    records = list(read_records(write(tmp_path / "a.sdf", good + junk + "$$$$\n" + good)))
+    assert [record.smiles for record in records] == [ASPIRIN, "", ASPIRIN]
+
+
+def test_stereo_of_an_sdf_is_kept(tmp_path: Path) -> None:
+    smiles = "C[C@H](N)C(=O)O"  # L-alanine
+    assert [r.smiles for r in read_records(write(tmp_path / "a.sdf", block(smiles)))] == [smiles]
+
+
+def test_reading_leaves_the_log_alone_while_it_waits(tmp_path: Path, capfd) -> None:
+    reader = read_records(write(tmp_path / "a.sdf", (block(ASPIRIN) + "$$$$\n") * 2))
+    next(reader)
+    rdBase.LogErrorMsg("still heard")
+    assert "still heard" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", ["smi", "csv", "tsv", "sdf", "smi.gz", "sdf.gz"])
+def test_an_empty_file_has_no_molecules(tmp_path: Path, suffix: str) -> None:
+    assert list(read_records(write(tmp_path / f"a.{suffix}", ""))) == []
+
+
+@pytest.mark.parametrize("suffix", ["smi", "csv", "sdf", "smi.gz", "csv.gz", "sdf.gz"])
+def test_a_missing_file_or_a_directory_is_one_clear_line(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(UserError, match=r"file '.*' does not exist"):
+        list(read_records(tmp_path / f"missing.{suffix}"))
+    (tmp_path / f"folder.{suffix}").mkdir()
+    with pytest.raises(UserError, match="is a directory, not a file of molecules"):
+        list(read_records(tmp_path / f"folder.{suffix}"))
+
+
+@pytest.mark.parametrize("suffix", ["smi", "csv", "sdf"])
+def test_damaged_gzip_is_one_clear_line(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}.gz"
+    for data in (b"not gzip at all", gzip.compress(b"SMILES\n" + b"CCO\n" * 50_000)[:-40]):
+        path.write_bytes(data)
+        with pytest.raises(UserError, match=r"file '.*' is damaged"):
+            list(read_records(path))
+
+
+def test_a_table_that_is_none_is_one_clear_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "smiles\n" + "C" * 200_000 + "\n")
+    with pytest.raises(UserError, match="is not a proper table"):
+        list(read_records(path))
+
+
+def test_binary_text_does_not_raise(tmp_path: Path) -> None:
+    assert [record.line for record in read_records(write(tmp_path / "a.smi", b"\xff\xfe\x00C\nCCO\n"))] == [1, 2]
+
+
+def test_reads_as_it_goes(tmp_path: Path) -> None:
+    """The first molecule comes although the end of the file is damaged: nothing reads ahead to the end."""
+    path = tmp_path / "a.smi.gz"
+    path.write_bytes(gzip.compress(b"CCO\n" * 200_000)[:-20])
+    assert next(iter(read_records(path))) == Record("CCO", "", 1)

@@ -1,0 +1,131 @@
+"""`chemmara optimize` by the files it leaves and the lines it prints."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from chemmara.cli.display import Display
+from chemmara.cli.optimize import parse_seeds
+from chemmara.errors import UserError
+from chemmara.optimization.directory import RunDirectory
+from chemmara.workflows.optimize import plan
+
+from .conftest import invoke, toy, write
+
+Finished = tuple[Path, Path, Any]
+RUNS = [f"{method}/seed-{seed}" for method in ("vanilla", "mara") for seed in (0, 3)]
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_leaves_a_run_directory(finished: Finished, run: str) -> None:
+    _, out, result = finished
+    assert result.exit_code == 0, result.output
+    for name in ("config.toml", "manifest.json", "molecules.csv", "metrics.csv", "agent/policy.safetensors"):
+        assert (out / run / name).is_file()
+    scored = {row["SMILES"] for row in rows(out / run / "molecules.csv") if row["score"]}
+    assert len(scored) == 40
+    assert int(rows(out / run / "metrics.csv")[-1]["oracle_calls"]) == 40
+
+
+def test_says_what_it_did_and_what_to_do_next(finished: Finished) -> None:
+    _, out, result = finished
+    assert "oracle calls 40 / 40" in result.stdout
+    assert "mara (2)" in result.stdout  # the comparison, two seeds
+    assert f"chemmara export {out} -o hits.csv" in result.stdout
+    assert all((out / name).is_file() for name in ("compare.csv", "compare_tests.csv", "compare.png"))
+
+
+def test_event_files_where_tensorboard_is_installed(finished: Finished) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    _, out, _ = finished
+    events = EventAccumulator(str(out / "mara" / "seed-3" / "tensorboard"))
+    events.Reload()
+    logged = [round(point.value) for point in events.Scalars("oracle_calls")]
+    assert logged == [int(row["oracle_calls"]) for row in rows(out / "mara" / "seed-3" / "metrics.csv")]
+
+
+def test_resume_of_a_finished_run_changes_nothing(finished: Finished) -> None:
+    config, out, _ = finished
+    before = {path: path.read_bytes() for run in RUNS for path in sorted((out / run).rglob("*")) if path.is_file()}
+    result = invoke("optimize", config, "-o", out, "--seeds", "0,3", "--set", "execution.threads=1", "--resume")
+    assert result.exit_code == 0
+    assert "mara/seed-3 is finished: nothing to do" in result.stdout
+    assert before == {path: path.read_bytes() for path in before}
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"), [("3", [3]), ("0-4", [0, 1, 2, 3, 4]), ("1,5,9", [1, 5, 9]), ("0-2, 1,7", [0, 1, 2, 7])]
+)
+def test_seeds(text: str, seeds: list[int]) -> None:
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "x", "1-", "-1", "4-1", "1,,2", "1.5", "0-99999999999", "99999999999", "²"])
+def test_seeds_refused(text: str) -> None:
+    with pytest.raises(UserError, match="--seeds"):
+        parse_seeds(text)
+
+
+@pytest.mark.parametrize("below", [{"sigma": 128}, {"beta": 0.01}])
+@pytest.mark.parametrize("assignment", ["objective.beta=0.02", "objective.sigma=50"])
+def test_one_name_of_the_kl_strength_replaces_the_other(
+    tmp_path: Path, tiny_prior: Path, below: dict[str, float], assignment: str
+) -> None:
+    config = write(tmp_path / "c.toml", toy(tiny_prior, objective={"name": "reinvent", **below}))
+    assert plan(config, assignments=[assignment]).runs[0][2].objective[1].beta == 0.02
+    name, _, value = assignment.removeprefix("objective.").partition("=")
+    methods = {"a": {"objective": {name: float(value)}}}
+    config = write(tmp_path / "c.toml", toy(tiny_prior, objective={"name": "reinvent", **below}, methods=methods))
+    assert plan(config).runs[0][2].objective[1].beta == 0.02
+
+
+def test_the_default_method_heeds_the_tables_of_the_config(tmp_path: Path, tiny_prior: Path) -> None:
+    changes = {"diversity_filter": {"name": "generic"}, "replay": {"per_scaffold": 7}}
+    ((name, _, settings),) = plan(write(tmp_path / "c.toml", toy(tiny_prior, **changes))).runs
+    assert (name, settings.diversity_filter[0].name, settings.augmentation_name) == ("default", "generic", "mara")
+    assert settings.head.replay.per_scaffold == 7
+    assert settings.head.replay.updates > 0  # the preset's own
+
+
+def metrics(step: int) -> dict[str, float]:
+    return {"step": step, "oracle_calls": 10 * step, "mean_score": 0.5, "hits": 1, "scaffolds": 1, "validity": 0.9,
+            "unique": 1.0, "kl": float("nan"), "molecules_per_second": 100.0}  # fmt: skip
+
+
+def test_display_prints_a_line_now_and_then_without_a_terminal(config: Path) -> None:
+    stream, now = io.StringIO(), [0.0]
+    settings = plan(config).runs[0][2]
+    with Display(Console(file=stream, width=60), clock=lambda: now[0]) as display:
+        display.start(RunDirectory(Path("out"), "default", 0), settings)
+        for step in range(1, 26):
+            now[0] = float(step)
+            display.step(metrics(step))
+        display.end("the oracle budget is spent")
+    lines = stream.getvalue().splitlines()
+    assert [line.split(",")[0] for line in lines[:-1]] == [f"default/seed-0: step {n}" for n in (1, 11, 21, 25)]
+    assert lines[-1] == "default/seed-0 is finished: the oracle budget is spent"
+    assert "KL to the prior (nats) -" in lines[0]
+
+
+def test_display_is_a_live_table_on_a_terminal(config: Path) -> None:
+    stream = io.StringIO()
+    with Display(Console(file=stream, force_terminal=True, width=140)) as display:
+        display.start(RunDirectory(Path("out"), "default", 0), plan(config).runs[0][2])
+        display.step(metrics(7))
+    text = stream.getvalue()
+    for heading in ("oracle calls", "mean score", "hits", "scaffolds", "validity", "unique", "KL", "molecules/s"):
+        assert heading in text
+    assert "70 / 40" in text

@@ -1,0 +1,135 @@
+"""`chemmara sample`, and the commands that describe what there is."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from chemmara.chemistry.molecules import read
+from chemmara.cli import doctor
+from chemmara.cli.components import registries
+from chemmara.policies.catalog import bundled
+
+from .conftest import invoke
+
+N = 600  # more than one batch
+
+
+def test_raw_sequences(tiny_prior: Path, tmp_path: Path) -> None:
+    result = invoke("sample", tiny_prior, "-n", N, "-o", tmp_path / "s.smi")
+    assert result.exit_code == 0, result.output
+    lines = (tmp_path / "s.smi").read_text().split("\n")
+    assert len(lines) == N + 1
+    valid = sum(read(line).molecule is not None for line in lines[:-1])
+    assert 0 < valid < N
+    assert f"{N} of {N} drawn written" in result.stdout
+    assert f"({valid} drawn are valid)" in result.stdout
+
+
+def test_csv_has_the_log_probabilities(tiny_prior: Path, tmp_path: Path) -> None:
+    import torch
+
+    from chemmara.policies.storage import load_policy
+
+    invoke("sample", tiny_prior, "-n", 20, "-o", tmp_path / "s.csv", "--precision", "float32")
+    with open(tmp_path / "s.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert list(rows[0]) == ["SMILES", "log_prob", "valid"]
+    policy = load_policy(tiny_prior)
+    policy.precision = "float32"
+    for row in rows:
+        assert (row["valid"] == "True") == (read(row["SMILES"]).molecule is not None)
+        with torch.no_grad():
+            again = float(policy.log_prob(torch.from_numpy(policy.vocabulary.encode_batch([row["SMILES"]]))))
+        assert float(row["log_prob"]) == pytest.approx(again, abs=1e-4)
+
+
+def test_options_drop_and_say_so(tiny_prior: Path, tmp_path: Path) -> None:
+    result = invoke("sample", tiny_prior, "-n", N, "-o", tmp_path / "s.smi", "--valid-only", "--unique")
+    lines = (tmp_path / "s.smi").read_text().splitlines()
+    molecules = [read(line).molecule for line in lines]
+    assert all(molecules)
+    assert len({molecule.smiles for molecule in molecules if molecule}) == len(lines) < N
+    assert f"{len(lines)} of {N} drawn written" in result.stdout
+    assert "invalid and" in result.stdout
+
+
+def test_a_seed_holds(tiny_prior: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert invoke("sample", tiny_prior, "-n", 30, "-o", tmp_path / f"{name}.smi", "--seed", seed).exit_code == 0
+    a, b, c = ((tmp_path / f"{name}.smi").read_text() for name in "abc")
+    assert a == b != c
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("-n", 0), "sample.n"),
+        (("-n", 5, "--temperature", 0), "sample.temperature"),
+        (("-n", 5, "--seed", -1), "sample.seed"),
+        (("-n", 5, "--precision", "bfloat"), "did you mean 'bfloat16'"),
+        (("-n", 5, "--device", "gpu"), "cuda"),
+    ],
+)
+def test_bad_options(tiny_prior: Path, tmp_path: Path, options: tuple[object, ...], message: str) -> None:
+    result = invoke("sample", tiny_prior, *options, "-o", tmp_path / "s.smi")
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not any(tmp_path.iterdir())
+
+
+def test_priors_list() -> None:
+    result = invoke("priors", "list")
+    assert result.exit_code == 0
+    assert all(prior.name in result.stdout for prior in bundled())
+    assert bundled() or "no bundled priors" in result.stdout
+
+
+def test_priors_info(tiny_prior: Path) -> None:
+    result = invoke("priors", "info", tiny_prior)
+    assert result.exit_code == 0
+    assert "architecture: lstm (embedding_size 32" in result.stdout
+    assert "[nH]" in result.stdout
+
+
+NAMES = [(registry.kind, entry.name) for registry in registries() for entry in registry]
+
+
+def test_components_lists_everything() -> None:
+    result = invoke("components")
+    assert result.exit_code == 0
+    assert all(name in result.stdout for _, name in NAMES)
+
+
+@pytest.mark.parametrize(("kind", "name"), NAMES, ids=lambda value: value.replace(" ", "_"))
+def test_one_component_in_full(kind: str, name: str) -> None:
+    result = invoke("components", name)
+    assert result.exit_code == 0
+    assert f"{kind} {name}" in result.stdout
+    entry = next(registry[name] for registry in registries() if registry.kind == kind)
+    for field in entry.parameters.model_fields.values():
+        assert field.description, "a parameter without a description"
+        assert field.description in result.stdout
+
+
+def test_an_unknown_component_gets_the_nearest() -> None:
+    result = invoke("components", "tanimotto")
+    assert result.exit_code == 2
+    assert "did you mean 'tanimoto'?" in result.stderr
+
+
+def test_doctor_finds_this_installation_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = invoke("doctor")
+    assert result.exit_code == 0, result.stdout
+    for subject in ("python", "torch", "rdkit", "processor", "bfloat16", "gpu", "tensorboard", "prior", "directory"):
+        assert subject in result.stdout
+
+
+def test_doctor_says_what_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "NEEDED", ("numpy", "no_such_package"))
+    result = invoke("doctor")
+    assert result.exit_code == 1
+    assert "pip install --force-reinstall no-such-package" in result.stdout

@@ -1,0 +1,119 @@
+"""export, compare and score by the files they leave."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chemmara.chemistry.files import read_records
+from chemmara.scoring.function import ScoringFunction
+
+from .conftest import invoke, toy, write
+
+Finished = tuple[Path, Path, Any]
+SMI = "CC(=O)Nc1ccc(O)cc1 paracetamol\nOc1ccc(NC(C)=O)cc1 again\n\nc1cc broken ring\nCCO\n"
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_export_everything(finished: Finished, tmp_path: Path) -> None:
+    _, out, _ = finished
+    result = invoke("export", out / "mara" / "seed-0", "-o", tmp_path / "all.csv")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "all.csv").read_bytes() == (out / "mara" / "seed-0" / "molecules.csv").read_bytes()
+
+
+def test_export_a_selection_of_all_runs(finished: Finished, tmp_path: Path) -> None:
+    _, out, _ = finished
+    where = tmp_path / "best.csv"
+    result = invoke("export", out, "-o", where, "--min-score", 0.6, "--one-per-scaffold", "--top", 5)
+    assert result.exit_code == 0, result.output
+    found = rows(where)
+    assert 0 < len(found) <= 5
+    assert len({row["scaffold"] for row in found}) == len(found)
+    scores = [float(row["score"]) for row in found]
+    assert scores == sorted(scores, reverse=True)
+    assert scores[-1] >= 0.6
+    assert result.stdout.startswith(f"{len(found)} molecules written to {where}; left out: ")
+
+
+@pytest.mark.parametrize("suffix", [".smi", ".sdf"])
+def test_export_formats(finished: Finished, tmp_path: Path, suffix: str) -> None:
+    _, out, _ = finished
+    where = tmp_path / f"best{suffix}"
+    assert invoke("export", out, "-o", where, "--top", 3).exit_code == 0
+    assert len(list(read_records(where))) == 3
+
+
+def test_export_never_overwrites_its_own_source(finished: Finished) -> None:
+    _, out, _ = finished
+    source = out / "mara" / "seed-0" / "molecules.csv"
+    before = source.read_bytes()
+    result = invoke("export", source.parent, "-o", source, "--top", 1)
+    assert result.exit_code == 2
+    assert source.read_bytes() == before
+
+
+def test_compare(finished: Finished, tmp_path: Path) -> None:
+    _, out, _ = finished
+    foreign = tmp_path / "other.csv"
+    foreign.write_text("SMILES,total_score\nCCO,0.9\nc1ccccc1,0.7\n")
+    options = ("--threshold", 0.6, "--threshold", 0.8)
+    result = invoke("compare", out, foreign, "-o", tmp_path / "c", *options)
+    assert result.exit_code == 0, result.output
+    assert "too few seeds" in result.stdout
+    table = rows(tmp_path / "c" / "compare.csv")
+    assert {(row["method"], row["threshold"]) for row in table} == {
+        (method, threshold) for method in ("vanilla", "mara", "other") for threshold in ("0.6", "0.8")
+    }
+    assert (tmp_path / "c" / "compare.png").is_file()
+
+
+def test_compare_writes_nothing_unasked(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert invoke("compare", finished[1]).exit_code == 0
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("executor", ["serial", "processes"])
+def test_score(tmp_path: Path, executor: str) -> None:
+    execution = {"executor": executor, **({"workers": 1, "chunk": 2} if executor == "processes" else {})}
+    table = {"scoring": toy("")["scoring"], "execution": execution}
+    table["scoring"]["component"].append({"name": "shape", "reference": "CCO", "conformers": 1})  # worth a process
+    config = write(tmp_path / "score.toml", table)
+    (tmp_path / "m.smi").write_text(SMI)
+    (tmp_path / "s.csv").write_text("old")
+    result = invoke("score", config, tmp_path / "m.smi", "-o", tmp_path / "s.csv")
+    assert result.exit_code == 0, result.output
+    found = rows(tmp_path / "s.csv")
+    labels = ("qed", "molecular_weight", "shape")
+    assert list(found[0]) == ["SMILES", "name", *(c for n in labels for c in (n, f"{n}_score")), "score", "error"]
+    assert [(row["SMILES"], row["name"]) for row in found] == [
+        ("CC(=O)Nc1ccc(O)cc1", "paracetamol"), ("Oc1ccc(NC(C)=O)cc1", "again"), ("c1cc", "broken ring"), ("CCO", ""),
+    ]  # fmt: skip
+    expected = ScoringFunction(table["scoring"])(["CC(=O)Nc1ccc(O)cc1", "CCO"])
+    assert [float(found[n]["score"]) for n in (0, 3)] == expected.total.tolist()
+    assert float(found[0]["molecular_weight"]) == expected.raw["molecular_weight"][0]
+    assert found[2]["score"] == ""
+    assert "invalid SMILES" in found[2]["error"]
+    assert "1 are no molecules" in result.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.smi", "s.csv", "score.toml"]
+
+
+def test_score_in_chunks_is_score_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import chemmara.workflows.score as workflow
+
+    config = write(tmp_path / "score.toml", {"scoring": {"component": [{"name": "qed"}]}})
+    (tmp_path / "m.smi").write_text(SMI * 3)
+    invoke("score", config, tmp_path / "m.smi", "-o", tmp_path / "at_once.csv")
+    monkeypatch.setattr(workflow, "CHUNK", 2)
+    monkeypatch.setattr(workflow, "REMEMBERED", 1)
+    invoke("score", config, tmp_path / "m.smi", "-o", tmp_path / "chunks.csv")
+    assert (tmp_path / "chunks.csv").read_text() == (tmp_path / "at_once.csv").read_text()
+    assert len(rows(tmp_path / "chunks.csv")) == 12

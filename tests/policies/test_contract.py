@@ -1,0 +1,185 @@
+"""What every registered policy must hold, whatever its architecture and tokenizer."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import chisquare
+
+from chemmara.language.tokenizers import TOKENIZERS
+from chemmara.language.vocabulary import END, PAD, START, Vocabulary
+from chemmara.policies.policy import POLICIES
+
+MAX_TOKENS = 40
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("architecture", POLICIES.names())
+class PolicyContract:
+    """Inherited below: with each tokenizer, and on a vocabulary so small that all sequences can be listed."""
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS.names())
+class TestWithEachTokenizer(PolicyContract):
+    @pytest.fixture
+    def policy(self, architecture: str, tokenizer: str, build: Callable[..., Any], vocabularies: dict) -> Any:
+        return build(architecture, vocabularies[tokenizer], spread=2.0)
+
+    def test_log_prob_is_that_of_the_sample(self, policy: Any) -> None:
+        sampled = policy.sample(300, generator=rng(), max_tokens=MAX_TOKENS)
+        assert sampled.log_prob.dtype == torch.float32
+        assert sampled.log_prob.shape == (300,)
+        torch.testing.assert_close(policy.log_prob(sampled.ids), sampled.log_prob, rtol=0, atol=1e-4)
+
+    def test_sequences_end_once_and_are_padded_after(self, policy: Any) -> None:
+        ids = policy.sample(300, generator=rng(), max_tokens=MAX_TOKENS).ids
+        assert ids.dtype == torch.int64
+        assert ids.shape[1] <= MAX_TOKENS
+        ended = (ids == END).int().cumsum(1) - (ids == END).int() > 0
+        assert ((ids == PAD) == ended).all()
+        assert not (ids == START).any()
+        assert int((ids == END).any(1).sum()) > 200  # else the test sees no padding
+
+    @pytest.mark.parametrize("limit", [1, 3, 10])
+    def test_max_tokens_is_a_limit(self, policy: Any, limit: int) -> None:
+        sampled = policy.sample(100, generator=rng(), max_tokens=limit)
+        assert sampled.ids.shape == (100, limit)
+        unended = ~(sampled.ids == END).any(1)
+        assert unended.any()
+        assert (sampled.ids[unended] != PAD).all()
+        torch.testing.assert_close(policy.log_prob(sampled.ids), sampled.log_prob, rtol=0, atol=1e-4)
+
+    def test_padding_changes_no_log_prob(self, policy: Any) -> None:
+        ids = policy.sample(20, generator=rng(), max_tokens=MAX_TOKENS).ids
+        wider = torch.nn.functional.pad(ids, (0, 7), value=PAD)
+        torch.testing.assert_close(policy.log_prob(wider), policy.log_prob(ids), rtol=0, atol=1e-5)
+        alone = torch.cat([policy.log_prob(row[row != PAD][None]) for row in ids])
+        torch.testing.assert_close(alone, policy.log_prob(ids), rtol=0, atol=1e-5)
+
+    def test_the_generator_decides_alone(self, policy: Any) -> None:
+        state = torch.get_rng_state()
+        first = policy.sample(50, generator=rng(5), max_tokens=MAX_TOKENS)
+        torch.rand(3)
+        second = policy.sample(50, generator=rng(5), max_tokens=MAX_TOKENS)
+        assert torch.equal(first.ids, second.ids)
+        assert torch.equal(first.log_prob, second.log_prob)
+        other = policy.sample(50, generator=rng(6), max_tokens=MAX_TOKENS)
+        assert not torch.equal(first.log_prob, other.log_prob)
+        torch.set_rng_state(state)
+        policy.sample(5, generator=rng(), max_tokens=5)
+        assert torch.equal(torch.get_rng_state(), state)
+
+    def test_log_prob_has_a_gradient_that_raises_it(self, policy: Any) -> None:
+        ids = policy.sample(10, generator=rng(), max_tokens=MAX_TOKENS).ids
+        before = policy.log_prob(ids).sum()
+        before.backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in policy.parameters())
+        with torch.no_grad():
+            for parameter in policy.parameters():
+                parameter.add_(1e-4 * parameter.grad)
+        assert policy.log_prob(ids).sum() > before
+        policy.zero_grad()
+
+    def test_a_sample_carries_no_gradient(self, policy: Any) -> None:
+        assert not policy.sample(5, generator=rng(), max_tokens=5).log_prob.requires_grad
+
+    def test_many_samples_come_in_batches(self, policy: Any) -> None:
+        assert len(policy.sample(1100, generator=rng(), max_tokens=5)) == 1100
+        assert len(policy.sample(0, generator=rng(), max_tokens=5)) == 0
+
+    @pytest.mark.parametrize("wrong", [{"temperature": 0.0}, {"temperature": -1.0}, {"max_tokens": 0}])
+    def test_senseless_options_are_refused(self, policy: Any, wrong: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match="must be positive"):
+            policy.sample(2, generator=rng(), **wrong)
+
+    def test_bfloat16_stays_close_to_float32(self, policy: Any) -> None:
+        """The bound of this small model; policies.precision states what was measured on the real one."""
+        policy.precision = "bfloat16"
+        sampled = policy.sample(300, generator=rng(), max_tokens=MAX_TOKENS)
+        reduced = policy.log_prob(sampled.ids)
+        policy.precision = "float32"
+        exact = policy.log_prob(sampled.ids)
+        assert reduced.dtype == torch.float32
+        for error in (sampled.log_prob - exact, reduced - exact):
+            assert error.abs().max() < 0.3
+            assert abs(error.mean()) < 0.03
+            assert error.abs().max() > 1e-4  # bfloat16 was really used
+
+
+class TestOnATinyVocabulary(PolicyContract):
+    LENGTH = 6
+
+    @pytest.fixture
+    def policy(self, architecture: str, build: Callable[..., Any], tiny: Vocabulary) -> Any:
+        return build(architecture, tiny, spread=6.0)
+
+    def all_sequences(self, tiny: Vocabulary) -> torch.Tensor:
+        """Every sequence that ends within LENGTH tokens, and every one that is cut there."""
+        tokens = range(END + 1, len(tiny))
+        rows = [
+            [*word, END] + [PAD] * (self.LENGTH - length - 1)
+            for length in range(self.LENGTH)
+            for word in itertools.product(tokens, repeat=length)
+        ]
+        rows += [list(word) for word in itertools.product(tokens, repeat=self.LENGTH)]
+        return torch.tensor(rows)
+
+    def test_probabilities_sum_to_one(self, policy: Any, tiny: Vocabulary) -> None:
+        total = policy.log_prob(self.all_sequences(tiny)).double().exp().sum()
+        assert total.item() == pytest.approx(1.0, abs=1e-5)
+
+    @pytest.mark.parametrize("share", [0.0, 0.125, 2.0], ids=["dropped at once", "default", "never dropped"])
+    @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+    def test_samples_follow_the_distribution(
+        self, policy: Any, tiny: Vocabulary, share: float, precision: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whether rows that have ended are dropped from the batch at once, seldom or never."""
+        monkeypatch.setattr("chemmara.policies.generation.DROP_SHARE", share)
+        policy.precision = precision
+        n = 8000
+        observed, expected = self.count(policy, tiny, n, 1.0)
+        assert chisquare(*self.pool(observed, expected)).pvalue > 1e-3
+
+    def test_the_test_above_can_fail(self, policy: Any, tiny: Vocabulary) -> None:
+        observed, expected = self.count(policy, tiny, 8000, 1.3)
+        assert chisquare(*self.pool(observed, expected)).pvalue < 1e-6
+
+    @pytest.mark.parametrize("temperature", [0.7, 2.0])
+    def test_temperature_divides_the_logits(self, policy: Any, tiny: Vocabulary, temperature: float) -> None:
+        """The first token follows p^(1/T), normalised, and that is the log-probability that comes with it."""
+        firsts = torch.arange(END, len(tiny))
+        with torch.no_grad():
+            expected = torch.log_softmax(policy.log_prob(firsts[:, None]) / temperature, dim=0)
+        sampled = policy.sample(4000, generator=rng(2), max_tokens=1, temperature=temperature)
+        drawn = sampled.ids[:, 0] - END
+        torch.testing.assert_close(sampled.log_prob, expected[drawn], rtol=0, atol=1e-5)
+        counts = torch.bincount(drawn, minlength=len(firsts))
+        assert chisquare(counts, 4000 * expected.double().softmax(0)).pvalue > 1e-3
+
+    def count(self, policy: Any, tiny: Vocabulary, n: int, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+        sequences = self.all_sequences(tiny)
+        number = {tuple(row): i for i, row in enumerate(sequences.tolist())}
+        sampled = policy.sample(n, generator=rng(1), max_tokens=self.LENGTH, temperature=temperature)
+        observed = np.zeros(len(sequences))
+        for row in sampled.ids.tolist():
+            observed[number[tuple(row)]] += 1
+        with torch.no_grad():
+            expected = policy.log_prob(sequences).double().exp().numpy()
+        return observed, n * expected / expected.sum()
+
+    @staticmethod
+    def pool(observed: np.ndarray, expected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rare sequences as one class, as the chi-square test asks."""
+        common = expected >= 10
+        return (
+            np.append(observed[common], observed[~common].sum()),
+            np.append(expected[common], expected[~common].sum()),
+        )

@@ -1,0 +1,91 @@
+"""Ctrl-C and SIGTERM: a first one asks, a second one and the grace time raise, and the handlers come back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from chemmara.interrupts import Interrupted, Interrupts
+
+BOTH = [signal.SIGINT, signal.SIGTERM]
+
+
+def send(number: signal.Signals) -> None:
+    os.kill(os.getpid(), number)
+
+
+def busy(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+@pytest.mark.parametrize("number", BOTH)
+def test_the_first_signal_asks(number: signal.Signals) -> None:
+    with Interrupts(grace=60) as interrupts:
+        interrupts.check()
+        assert not interrupts.requested
+        send(number)
+        assert interrupts.requested
+        with pytest.raises(Interrupted, match="go on with --resume"):
+            interrupts.check()
+    assert Interrupted.exit_code == 130
+
+
+@pytest.mark.parametrize("number", BOTH)
+def test_the_second_signal_raises(number: signal.Signals) -> None:
+    with Interrupts(grace=60):
+        send(number)
+        with pytest.raises(Interrupted):
+            send(number)
+
+
+@pytest.mark.parametrize("wait", [time.sleep, threading.Event().wait, busy], ids=["sleep", "lock", "busy"])
+def test_the_grace_time_raises_whatever_the_step_waits_for(wait: Callable[[float], object]) -> None:
+    started = time.monotonic()
+    with Interrupts(grace=0.1):
+        send(signal.SIGTERM)
+        with pytest.raises(Interrupted):
+            wait(15)
+    assert time.monotonic() - started < 10
+
+
+def test_handlers_are_restored_and_the_timer_is_stopped() -> None:
+    before = [signal.getsignal(number) for number in BOTH]
+    with contextlib.suppress(ZeroDivisionError), Interrupts(grace=0.1):
+        assert [signal.getsignal(number) for number in BOTH] != before
+        send(signal.SIGINT)
+        raise ZeroDivisionError
+    assert [signal.getsignal(number) for number in BOTH] == before
+    time.sleep(0.2)  # a timer that still ran would interrupt this
+
+
+def test_a_handler_put_over_it_can_be_taken_back() -> None:
+    with Interrupts(grace=60) as interrupts:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        interrupts.take_back()
+        send(signal.SIGTERM)
+        assert interrupts.requested
+    before = signal.getsignal(signal.SIGTERM)
+    interrupts.take_back()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_outside_the_main_thread_nothing_is_touched() -> None:
+    seen: list[object] = []
+
+    def work() -> None:
+        before = signal.getsignal(signal.SIGINT)
+        with Interrupts() as interrupts:
+            seen.append((signal.getsignal(signal.SIGINT) is before, interrupts.requested))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [(True, False)]

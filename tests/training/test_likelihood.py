@@ -1,0 +1,66 @@
+"""The loss, its schedule and its book-keeping."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+
+from chemmara.language.vocabulary import Vocabulary
+from chemmara.policies.lstm import LstmPolicy
+from chemmara.policies.recurrent import LstmParameters
+from chemmara.training.likelihood import LikelihoodModule, mean_nll
+from chemmara.training.settings import LikelihoodSettings
+
+IDS = torch.tensor([[3, 4, 2], [3, 2, 0], [2, 0, 0]])
+
+
+def module(total_steps: int = 1000, **settings: float) -> LikelihoodModule:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        policy = LstmPolicy(
+            Vocabulary.from_tokens(["C", "O"]), LstmParameters(embedding_size=4, hidden_size=4, layers=1)
+        )
+    policy.precision = "float32"
+    return LikelihoodModule(policy, LikelihoodSettings(**settings), 2.5, total_steps)
+
+
+def test_the_loss_is_nats_a_molecule_over_the_mean_length() -> None:
+    fitted = module()
+    nll = -fitted.policy.log_prob(IDS).double()
+    assert fitted.training_step(IDS, 0).item() == pytest.approx(nll.mean().item() / 2.5, rel=1e-6)
+    fitted.training_step(IDS[:1], 1)
+    assert fitted.training_nll() == pytest.approx((nll.sum() + nll[0]).item() / 4, rel=1e-6)
+    assert math.isnan(fitted.training_nll())  # begun anew
+
+
+def test_mean_nll_weighs_each_molecule_the_same() -> None:
+    policy = module().policy
+    expected = -policy.log_prob(IDS).mean().item()
+    assert mean_nll(policy, [IDS[:1], IDS[1:]]) == pytest.approx(expected, rel=1e-6)
+    assert math.isnan(mean_nll(policy, []))
+
+
+def test_learning_rate_rises_linearly_and_falls_as_a_cosine() -> None:
+    fitted = module(total_steps=1000, learning_rate=0.01, warmup=50)
+    made = fitted.configure_optimizers()
+    optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    rates = []
+    for _ in range(1001):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates[0] == pytest.approx(0.01 / 50)
+    assert rates[24] == pytest.approx(0.01 * 25 / 50)
+    assert max(rates) == rates[50] == pytest.approx(0.01)
+    assert rates[50 + 475] == pytest.approx(0.005)
+    assert rates[1000] == pytest.approx(1e-5)
+    assert all(a >= b for a, b in pairwise(rates[50:]))
+
+
+def test_the_warm_up_is_at_most_a_tenth() -> None:
+    for steps in (1, 9, 100):
+        made = module(total_steps=steps, warmup=200, learning_rate=0.01).configure_optimizers()
+        assert made["optimizer"].param_groups[0]["lr"] == pytest.approx(0.01 / max(steps // 10, 1))
