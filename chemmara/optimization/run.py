@@ -13,6 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from chemmara.config import merge
 from chemmara.errors import RunError, UserError
 from chemmara.interrupts import Interrupts
 from chemmara.optimization.directory import MetricsFile, RunDirectory, now, versions
@@ -75,12 +76,11 @@ def _run(
     seeds, notes = read_seeds(settings.seed_molecules, agent.vocabulary) if settings.seed_molecules else ([], [])
     checkpoint = read_checkpoint(directory.checkpoint) if directory.checkpoint.is_file() else None
     reached = json.loads(checkpoint["chemmara"])["step"] if checkpoint else -1
-    manifest = (
-        {**directory.manifest(), **_manifest(settings, directory, device, table)}
-        if checkpoint
-        else _manifest(settings, directory, device, table)
-    )
-    directory.write_config(table)
+    if checkpoint:
+        _go_on_as_begun(settings, directory)
+    manifest = _manifest(settings, directory, device, table)
+    # With the threads written down, config.toml gives the same molecules on a machine with another number of cores.
+    directory.write_config(merge(table, {"execution": {"threads": torch.get_num_threads()}}))
     directory.write_manifest(manifest)
     ledger.truncate(directory.key, after_step=reached)
     metrics_file = MetricsFile(directory.path / "metrics.csv", keep_up_to=reached)
@@ -106,6 +106,18 @@ def _run(
         )
     _finish(settings, directory, ledger, learner, manifest)
     watcher.end(learner.stop_reason)
+
+
+def _go_on_as_begun(settings: RunSettings, directory: RunDirectory) -> None:
+    """Take the thread count of the run's beginning, and refuse another prior: either would give other molecules."""
+    begun = directory.manifest()
+    if begun.get("prior_sha256") != settings.prior.sha256():
+        raise UserError(
+            f"'{directory.path}' was begun with another prior than '{settings.prior.path}' now holds; "
+            f"put that file back, or choose another directory"
+        )
+    if settings.head.execution.threads is None and isinstance(begun.get("threads"), int):
+        torch.set_num_threads(begun["threads"])
 
 
 class RunCheckpoint(TimedCheckpoint):

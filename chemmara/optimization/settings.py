@@ -109,6 +109,9 @@ class RunSettings:
             seed_molecules=_seeds(head.replay, folder, prior),
         )
         check_execution(head.execution)
+        tau = head.augmentation.get("threshold")
+        if isinstance(tau, (int, float)) and not 0 <= tau <= 1:
+            raise ConfigError(f"augmentation.threshold: scores lie in [0, 1] (got {tau})")
         if settings.augmentation_name == "mara" and objective[1].beta == 0:
             raise ConfigError("augmentation: mara does nothing at objective.beta = 0; choose a beta above 0")
         return settings

@@ -18,6 +18,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from chemmara.errors import RunError, UserError
 from chemmara.interrupts import Interrupts
+from chemmara.policies.memory import give_back_memory
 
 LAST = "last.ckpt"
 
@@ -132,5 +133,6 @@ class TimedCheckpoint(pl.Callback):
         if self.step_id(trainer) == self._saved_step:
             return
         trainer.save_checkpoint(self.path)
+        give_back_memory()
         self._saved_at = time.monotonic()
         self._saved_step = self.step_id(trainer)

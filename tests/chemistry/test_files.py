@@ -71,10 +71,11 @@ def test_the_last_sdf_record_may_lack_its_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("junk", ["junk\n", "", "a\nb\nc\n 99 99\n", block("C").replace("V2000", "V9000")])
-def test_a_damaged_sdf_record_does_not_take_the_next_one_with_it(tmp_path: Path, junk: str) -> None:
+def test_a_damaged_sdf_record_does_not_take_the_next_one_with_it(tmp_path: Path, junk: str, capfd) -> None:
     good = block(ASPIRIN) + "$$$$\n"
     records = list(read_records(write(tmp_path / "a.sdf", good + junk + "$$$$\n" + good)))
     assert [record.smiles for record in records] == [ASPIRIN, "", ASPIRIN]
+    assert capfd.readouterr().err == ""
 
 
 def test_stereo_of_an_sdf_is_kept(tmp_path: Path) -> None:

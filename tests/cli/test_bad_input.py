@@ -74,6 +74,10 @@ CHANGES: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "budget of zero": ({"oracle_budget": 0}, ("oracle_budget",)),
     "negative seed": ({"seed": -1}, ("seed", "-1")),
     "threshold above 1": ({"threshold": 1.5}, ("threshold", "1.5")),
+    "MARA's threshold above 1": (
+        {"augmentation": {"name": "mara", "threshold": 5.0}},
+        ("augmentation.threshold", "5.0"),
+    ),
     "threshold below 0": ({"threshold": -0.1}, ("threshold", "-0.1")),
     "broken SMARTS": (component(name="substructure", smarts="c1ccc("), ("component[0].smarts", "c1ccc(")),
     "broken alert": (component(name="alerts", smarts=["[N+](=O)[O-]", "[C"]), ("component[0].smarts[1]",)),

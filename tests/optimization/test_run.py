@@ -130,6 +130,35 @@ def test_resume_with_another_config_is_refused(config: Config, tmp_path: Path) -
         run(config(oracle_budget=70), tmp_path, resume=True)
 
 
+def test_resume_takes_the_threads_of_the_beginning_and_refuses_another_prior(
+    config: Config, tmp_path: Path, selfies_prior: Path
+) -> None:
+    import shutil
+
+    import torch
+
+    prior = tmp_path / "prior.safetensors"
+    shutil.copy(selfies_prior, prior)
+    table = config(prior=str(prior), execution={"threads": 1, "device": "cpu", "checkpoint_seconds": 0})
+    with pytest.raises(RuntimeError, match="crash"):
+        run(table, tmp_path / "out", watcher=StopAfter(3))
+    used: list[int] = []
+    watcher = Watcher()
+    watcher.step = lambda metrics: used.append(torch.get_num_threads())  # type: ignore[method-assign]
+    other = prior.read_bytes()
+    prior.write_bytes(other[:-4] + b"\0\0\0\0")
+    with pytest.raises(UserError, match="another prior"):
+        run(table, tmp_path / "out", resume=True)
+    prior.write_bytes(other)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        run({**table, "execution": {"device": "cpu"}}, tmp_path / "out", resume=True, watcher=watcher)
+    finally:
+        torch.set_num_threads(before)
+    assert set(used) == {1}
+
+
 def test_damaged_checkpoint_is_said(config: Config, tmp_path: Path) -> None:
     execution = {"threads": 1, "device": "cpu", "checkpoint_seconds": 0}
     with pytest.raises(RuntimeError, match="crash"):
