@@ -36,6 +36,9 @@ def optimize(
     seeds: Annotated[str | None, typer.Option(help="3, 0-4 or 1,5,9 [default: the config's seed]")] = None,
     assignments: Assignments = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on where a stopped run was")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="with --resume: try again what failed; for an oracle that was mended")
+    ] = False,
 ) -> None:
     """Tune a language model until it writes molecules that score well, in many distinct scaffolds."""
     from chemmara.cli.console import console
@@ -52,7 +55,7 @@ def optimize(
             watchers.append(stack.enter_context(TensorBoard()))
         run(
             config, out, methods=method or (), seeds=chosen, assignments=assignments or (), resume=resume,
-            watcher=Watchers(watchers), report=False,
+            retry_failed=retry_failed, watcher=Watchers(watchers), report=False,
         )  # fmt: skip
     _conclude(out, screen)
 

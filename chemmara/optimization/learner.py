@@ -43,6 +43,7 @@ class Learner(pl.LightningModule):
         scoring: ScoringFunction,
         write_step: WriteStep,
         seeds: Sequence[str] = (),
+        count_failures_anew: bool = False,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -57,6 +58,7 @@ class Learner(pl.LightningModule):
         self.filter = settings.diversity_filter[0].item(settings.diversity_filter[1])
         self.replay = ReplayBuffer(self.head.replay)
         self.failures = FailureCounter(self.head.failure)
+        self.count_failures_anew = count_failures_anew
         self.seen = Seen.empty()
         self.rng = np.random.default_rng(self.head.seed)
         self.generator = torch.Generator(device=prior.device).manual_seed(self.head.seed)
@@ -237,7 +239,8 @@ class Learner(pl.LightningModule):
         self.filter.load_state_dict(state["filter"])
         self.replay.load_state_dict(state["replay"])
         self.augmentation.load_state_dict(state["augmentation"])
-        self.failures.load_state_dict(state["failures"])
+        if not self.count_failures_anew:
+            self.failures.load_state_dict(state["failures"])
         self.rng.bit_generator.state = state["rng"]
         self.generator.set_state(checkpoint["generator"].cpu())
 

@@ -39,14 +39,16 @@ def optimize_one(
     executor: Executor | None,
     *,
     resume: bool = False,
+    retry_failed: bool = False,
     watcher: Watcher | None = None,
     interrupts: Interrupts | None = None,
 ) -> None:
     """Run one method with one seed to its end, writing DESIGN.md's run directory.
 
     With ``resume`` a finished run is left as it is, a stopped one goes on from its checkpoint, and a missing or
-    half-made one starts afresh. Raises :class:`UserError` if the directory holds a run and ``resume`` is off, or the
-    run had another config; :class:`RunError` if it has to stop; :class:`chemmara.interrupts.Interrupted` on Ctrl-C.
+    half-made one starts afresh; ``retry_failed`` starts the count of failures anew. Raises :class:`UserError` if the
+    directory holds a run and ``resume`` is off, or the run had another config; :class:`RunError` if it has to stop;
+    :class:`chemmara.interrupts.Interrupted` on Ctrl-C.
     """
     watcher = watcher or Watcher()
     table = settings.to_table()
@@ -57,7 +59,7 @@ def optimize_one(
         watcher.say(f"{directory.key} is finished: nothing to do")
         return
     with torch_settings(settings):
-        _run(settings, directory, ledger, executor, table, watcher, interrupts or Interrupts())
+        _run(settings, directory, ledger, executor, table, watcher, interrupts or Interrupts(), retry_failed)
 
 
 def _run(
@@ -68,6 +70,7 @@ def _run(
     table: dict[str, Any],
     watcher: Watcher,
     interrupts: Interrupts,
+    retry_failed: bool,
 ) -> None:
     head = settings.head
     device = pick_device(head.execution.device)
@@ -97,7 +100,7 @@ def _run(
     scoring = ScoringFunction(
         settings.scoring, executor=executor, store=ledger, chunk=head.execution.chunk, retry=head.failure.retry
     )
-    learner = Learner(settings, agent, prior, scoring, write_step, seeds)
+    learner = Learner(settings, agent, prior, scoring, write_step, seeds, count_failures_anew=retry_failed)
     saver = RunCheckpoint(directory.path / "checkpoints", head.execution.checkpoint_seconds, interrupts)
     with quiet_lightning():
         trainer = _trainer(device, saver)

@@ -46,7 +46,7 @@ def save_policy(policy: Any, path: str | Path, *, half: bool = False, history: d
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, temporary, metadata={"chemmara": json.dumps(header)})
-        with open(temporary, "rb") as stream:
+        with open(temporary, "r+b") as stream:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:

@@ -64,7 +64,8 @@ class FailureCounter:
         reason, times = reasons.most_common(1)[0]
         return (
             f"scoring failed for {sum(reasons.values())} of the last {len(self._recent)} valid molecules "
-            f"(failure.stop_above = {self._stop_above:g}); most often ({times} times): {reason}"
+            f"(failure.stop_above = {self._stop_above:g}); most often ({times} times): {reason}. "
+            "Mend the oracle and go on with --resume --retry-failed, or raise failure.stop_above"
         )
 
     def check(self) -> None:

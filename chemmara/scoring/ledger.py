@@ -135,6 +135,11 @@ class Ledger:
         with self._transaction():
             self._db.executemany("INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?, ?)", values)
 
+    def forget_failures(self) -> int:
+        """Drop the evaluations that failed, so that they are tried anew; returns how many there were."""
+        with self._transaction():
+            return int(self._db.execute("DELETE FROM evaluations WHERE value IS NULL").rowcount)
+
     def write_step(self, run: str, step: int, rows: Sequence[RunRow]) -> None:
         """Put ``rows`` in the place of whatever the run has for this step."""
         if any(row.step != step for row in rows):

@@ -61,16 +61,20 @@ def optimize(
     seeds: Sequence[int] | None = None,
     assignments: Sequence[str] = (),
     resume: bool = False,
+    retry_failed: bool = False,
     watcher: Watcher | None = None,
     report: bool = True,
 ) -> Path:
     """Run every method of a config with every seed in ``out`` and compare them; returns ``out``.
 
-    ``config`` is a file or a table. The whole config is checked before anything is written. Raises
+    ``config`` is a file or a table. The whole config is checked before anything is written. ``retry_failed``, with
+    ``resume``, forgets the failed evaluations in the ledger first: for an oracle that has been mended. Raises
     :class:`ConfigError` / :class:`UserError` for a mistake, :class:`RunError` when a run has to stop (resumable), and
     :class:`chemmara.interrupts.Interrupted` on Ctrl-C.
     """
     todo = plan(config, methods, seeds, assignments)
+    if retry_failed and not resume:
+        raise UserError("--retry-failed goes with --resume: only a run that was begun has failures to try again")
     out = Path(out)
     directories = [RunDirectory(out, method, seed) for method, seed, _ in todo.runs]
     _check_out(out, directories, todo, resume)
@@ -86,6 +90,8 @@ def optimize(
     _make(out)
     with Interrupts() as interrupts, Ledger(out / LEDGER) as ledger:
         executor, made_from = None, None
+        if retry_failed:
+            ledger.forget_failures()
         try:
             for directory, (_, _, settings) in zip(directories, todo.runs):
                 wanted = settings.executor_table()
@@ -94,7 +100,14 @@ def optimize(
                         executor.close()
                     executor, made_from = make_executor(wanted), wanted
                 optimize_one(
-                    settings, directory, ledger, executor, resume=resume, watcher=watcher, interrupts=interrupts
+                    settings,
+                    directory,
+                    ledger,
+                    executor,
+                    resume=resume,
+                    retry_failed=retry_failed,
+                    watcher=watcher,
+                    interrupts=interrupts,
                 )
                 interrupts.check()
         finally:

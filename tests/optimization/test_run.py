@@ -214,6 +214,30 @@ def test_too_many_failures_stop_the_run_and_keep_what_was_paid(config: Config, t
     assert all(row.error for row in kept if row.valid)
 
 
+def test_mended_oracle_goes_on_with_retry_failed(config: Config, tmp_path: Path) -> None:
+    """The oracle's licence server was down: a flag file stands for it."""
+    (tmp_path / "oracle.py").write_text(
+        "from pathlib import Path\n"
+        "def score(smiles, flag):\n"
+        "    return [0.5 if Path(flag).exists() else None for _ in smiles]\n"
+    )
+    flag = tmp_path / "mended"
+    oracle = {"name": "python", "function": "oracle:score", "path": str(tmp_path), "kwargs": {"flag": str(flag)}}
+    execution = {"threads": 1, "device": "cpu", "checkpoint_seconds": 0}
+    table = config(scoring={"component": [oracle]}, oracle_budget=80, execution=execution)
+    with pytest.raises(RunError, match="--retry-failed"):
+        run(table, tmp_path / "out")
+    flag.touch()
+    with pytest.raises(RunError, match="--retry-failed"):
+        run(table, tmp_path / "out", resume=True)
+    molecules = rows(run(table, tmp_path / "out", resume=True, retry_failed=True) / "molecules.csv")
+    scored = [row["score"] for row in molecules if row["valid"] == "True" and "budget" not in row["error"]]
+    assert scored[-1] == "0.5"
+    assert scored[0] == "", "what failed before the checkpoint stays a failed row"
+    with pytest.raises(UserError, match="--resume"):
+        run(table, tmp_path / "other", retry_failed=True)
+
+
 def test_full_disk_is_one_line_and_resumable(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
