@@ -23,7 +23,7 @@ def test_card_names_data_licence_and_command(prior: Prior) -> None:
 
 
 def test_samples_of_chembl_are_molecules_and_distinct() -> None:
-    """At most 1 in 10,000 such runs would fall below 0.9 if the card's validity holds."""
+    """The card says 0.905; the bound is more than three standard errors below."""
     figures = prior_quality(find_prior("chembl"), n=500, seed=1)
-    assert figures["validity"] > 0.9
+    assert figures["validity"] > 0.86
     assert figures["uniqueness"] > 0.99
