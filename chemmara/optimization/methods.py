@@ -24,9 +24,9 @@ PRESETS: dict[str, Table] = {
     # The best that we know so far: docs/methods.md has the measurement.
     "default": {
         "objective": {"name": "reinvent"},
-        "augmentation": {"name": "mara"},
+        "augmentation": {"name": "none"},
         "diversity_filter": {"name": "murcko"},
-        "replay": {"updates": 2, "per_scaffold": 1, "randomize": True},
+        "replay": {"updates": 2, "per_scaffold": 1, "batch_size": 32},
     },
 }
 Names = Sequence[str]

@@ -20,7 +20,7 @@ STEP = {"name": "step", "low": 0, "high": 1}
         ({"component": []}, "scoring: no components"),
         ({"component": "qed"}, "scoring.component: should be a valid"),
         ({"component": ["qed"]}, "scoring.component[0]: expected a table"),
-        ({"component": [{}]}, "scoring.component[0]: a component needs a name"),
+        ({"component": [{}]}, "scoring.component[0]: name is missing"),
         ({"components": [QED]}, "scoring.components: unknown key; did you mean 'component'?"),
         (
             {"aggregation": "geometric", "component": [QED]},
@@ -59,7 +59,7 @@ STEP = {"name": "step", "low": 0, "high": 1}
             "transform.hgih: unknown key; did you mean 'high'?",
         ),
         ({"component": [{"name": "qed", "transform": "step"}]}, "scoring.component[0].transform"),
-        ({"component": [{"name": "qed", "transform": {}}]}, "scoring.component[0].transform: a transform needs a name"),
+        ({"component": [{"name": "qed", "transform": {}}]}, "scoring.component[0].transform: name is missing"),
         ({"component": [{"name": "substructure"}]}, "scoring.component[0].smarts: this key is required"),
         ({"component": [{"name": "substructure", "smarts": "C", "mode": "count"}]}, "needs a transform"),
     ],
