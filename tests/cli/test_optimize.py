@@ -14,6 +14,7 @@ from chemmara.cli.display import Display
 from chemmara.cli.optimize import parse_seeds
 from chemmara.errors import UserError
 from chemmara.optimization.directory import RunDirectory
+from chemmara.optimization.methods import PRESETS
 from chemmara.workflows.optimize import plan
 
 from .conftest import invoke, toy, write
@@ -95,9 +96,11 @@ def test_one_name_of_the_kl_strength_replaces_the_other(
 def test_the_default_method_heeds_the_tables_of_the_config(tmp_path: Path, tiny_prior: Path) -> None:
     changes = {"diversity_filter": {"name": "generic"}, "replay": {"per_scaffold": 7}}
     ((name, _, settings),) = plan(write(tmp_path / "c.toml", toy(tiny_prior, **changes))).runs
-    assert (name, settings.diversity_filter[0].name, settings.augmentation_name) == ("default", "generic", "mara")
+    preset = PRESETS["default"]
+    assert (name, settings.diversity_filter[0].name) == ("default", "generic")
+    assert settings.augmentation_name == preset["augmentation"]["name"]
     assert settings.head.replay.per_scaffold == 7
-    assert settings.head.replay.updates > 0  # the preset's own
+    assert settings.head.replay.updates == preset["replay"]["updates"] > 0
 
 
 def metrics(step: int) -> dict[str, float]:
