@@ -14,12 +14,16 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import NamedTuple
-
-from rdkit import Chem
+from typing import TYPE_CHECKING, NamedTuple
 
 from chemmara.chemistry import environments
 from chemmara.chemistry.environments import Graph
+from chemmara.lazy import lazy
+
+if TYPE_CHECKING:
+    from rdkit import Chem
+else:
+    Chem = lazy("rdkit.Chem")
 
 
 class Alert(NamedTuple):

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from rdkit import Chem
-from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chemmara.chemistry.molecules import quiet
 from chemmara.errors import ConfigError
+from chemmara.lazy import lazy
+
+if TYPE_CHECKING:
+    from rdkit import Chem
+    from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
+else:
+    Chem = lazy("rdkit.Chem")
+    rdDistGeom = lazy("rdkit.Chem.rdDistGeom")
+    rdForceFieldHelpers = lazy("rdkit.Chem.rdForceFieldHelpers")
 
 MAX_HEAVY_ATOMS = 150
 """Larger molecules are refused: embedding time grows with the cube of the atoms, and a clock must not decide."""

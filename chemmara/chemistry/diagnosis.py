@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
 
-from rdkit import Chem
+from chemmara.lazy import lazy
+
+if TYPE_CHECKING:
+    from rdkit import Chem
+else:
+    Chem = lazy("rdkit.Chem")
 
 
+@cache
 def parser(sanitize: bool) -> Chem.SmilesParserParams:
     """Strict settings of RDKit's SMILES parser: no name, no extension block."""
     parameters: Any = Chem.SmilesParserParams()
@@ -16,12 +23,9 @@ def parser(sanitize: bool) -> Chem.SmilesParserParams:
     return cast(Chem.SmilesParserParams, parameters)
 
 
-_RAW = parser(sanitize=False)
-
-
 def explain(text: str) -> str:
     """The reason why RDKit refuses a SMILES: its syntax, a valence, or aromaticity that cannot be resolved."""
-    raw = Chem.MolFromSmiles(text, _RAW)
+    raw = Chem.MolFromSmiles(text, parser(sanitize=False))
     if raw is None:
         return f"cannot be parsed as SMILES: {_syntax(text)}"
     problems = Chem.DetectChemistryProblems(raw)

@@ -15,10 +15,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-
-from rdkit import Chem
+from typing import TYPE_CHECKING
 
 from chemmara.errors import UserError
+from chemmara.lazy import lazy
+
+if TYPE_CHECKING:
+    from rdkit import Chem
+else:
+    Chem = lazy("rdkit.Chem")
 
 FORMAT = "chemmara-environments-1"
 BUNDLED = Path(__file__).resolve().parent.parent / "assets" / "environments" / "chembl.tsv"

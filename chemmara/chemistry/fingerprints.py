@@ -10,11 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import numpy as np
-from rdkit import Chem, DataStructs
-from rdkit.Chem import rdFingerprintGenerator
+from chemmara.lazy import lazy
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rdkit import Chem, DataStructs
+    from rdkit.Chem import rdFingerprintGenerator
+else:
+    np = lazy("numpy")
+    Chem = lazy("rdkit.Chem")
+    DataStructs = lazy("rdkit.DataStructs")
+    rdFingerprintGenerator = lazy("rdkit.Chem.rdFingerprintGenerator")
+
 
 FingerprintName = Literal["ecfp4", "ecfp6", "fcfp4", "atom_pairs", "phco"]
 NAMES: tuple[str, ...] = get_args(FingerprintName)
@@ -46,13 +55,18 @@ def fingerprint(mol: Chem.Mol, name: FingerprintName = "ecfp4", counts: bool = F
     return function(name, counts, size)(mol)
 
 
-def function(name: FingerprintName, counts: bool = False, size: int = SIZE) -> Callable[[Chem.Mol], Any]:
-    """:func:`fingerprint` with its settings bound, for loops. Raises ValueError for an unknown name or phco counts."""
+def check(name: str, counts: bool = False) -> None:
+    """Raise ValueError for an unknown name or phco counts."""
     if name not in NAMES:
         raise ValueError(f"unknown fingerprint '{name}'; valid: {', '.join(NAMES)}")
+    if name == "phco" and counts:
+        raise ValueError("phco fingerprints are bits: they have no counts")
+
+
+def function(name: FingerprintName, counts: bool = False, size: int = SIZE) -> Callable[[Chem.Mol], Any]:
+    """:func:`fingerprint` with its settings bound, for loops. Raises what :func:`check` does."""
+    check(name, counts)
     if name == "phco":
-        if counts:
-            raise ValueError("phco fingerprints are bits: they have no counts")
         return _pharmacophore
     generator = _generator(name, size)
     chosen: Callable[[Chem.Mol], Any] = generator.GetSparseCountFingerprint if counts else generator.GetFingerprint

@@ -12,13 +12,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
-
-from rdkit import Chem, rdBase
+from typing import TYPE_CHECKING, NamedTuple
 
 from chemmara.chemistry import scaffolds
 from chemmara.chemistry.diagnosis import explain, parser
 from chemmara.errors import ConfigError
+from chemmara.lazy import lazy
+
+if TYPE_CHECKING:
+    from rdkit import Chem, rdBase
+else:
+    Chem = lazy("rdkit.Chem")
+    rdBase = lazy("rdkit.rdBase")
 
 MAX_LENGTH = 5_000
 """Longest text that is read as one molecule, in characters: RDKit recurses over atoms and would exhaust the stack."""
@@ -104,11 +109,8 @@ def _read(text: str) -> Reading:
     return Reading(None, "has no stable canonical SMILES")
 
 
-_STRICT = parser(sanitize=True)
-
-
 def _parse(text: str) -> Chem.Mol | None:
-    return Chem.MolFromSmiles(text, _STRICT)
+    return Chem.MolFromSmiles(text, parser(sanitize=True))
 
 
 def _first_line(error: Exception) -> str:

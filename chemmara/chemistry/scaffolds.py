@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from rdkit import Chem
+from typing import TYPE_CHECKING
+
+from chemmara.lazy import lazy
+
+if TYPE_CHECKING:
+    from rdkit import Chem
+else:
+    Chem = lazy("rdkit.Chem")
 
 
 def murcko(mol: Chem.Mol) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import shutil
+import textwrap
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 import typer
 
+from chemmara.cli.console import PIPE_WIDTH
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from rich.table import Table
 
     from chemmara.registry import Entry, Registry
 
@@ -24,15 +26,13 @@ def components(
     name: Annotated[str | None, typer.Argument(help="one of them, in full [default: all]")] = None,
 ) -> None:
     """List components, transforms, objectives and whatever else a config can name."""
-    from chemmara.cli.console import console
-
-    screen = console()
     if name is not None:
         for text in _in_full(name):
-            screen.print(text, markup=False, soft_wrap=True)
+            typer.echo(text)
         return
+    width = shutil.get_terminal_size((PIPE_WIDTH, 24)).columns
     for registry in registries():
-        screen.print(_table(registry))
+        typer.echo(_listing(registry, width))
 
 
 def registries() -> list[Registry[Any]]:
@@ -85,21 +85,23 @@ def bounds(entry: Entry[Any]) -> str:
     return f"{'-inf' if low is None else f'{low:g}'} to {'inf' if high is None else f'{high:g}'}"
 
 
-def _table(registry: Registry[Any]) -> Table:
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
-    raw = any(hasattr(entry.item, "bounds") for entry in registry)
-    table = Table("name", *(["unit", "raw range"] if raw else []), "parameter", "default", "what it is",
-                  title=f"{registry.kind.removesuffix('y')}{'ies' if registry.kind.endswith('y') else 's'}",
-                  title_justify="left", box=box.SIMPLE_HEAD)  # fmt: skip
+def _listing(registry: Registry[Any], width: int) -> str:
+    """All entries of one kind. Plain text: a table of this length takes 0.1 seconds to lay out."""
+    plural = f"{registry.kind.removesuffix('y')}ies" if registry.kind.endswith("y") else f"{registry.kind}s"
+    lines = [typer.style(plural, bold=True, underline=True)]
     for entry in registry:
-        head = [f"[bold]{entry.name}[/bold]", *([getattr(entry.item, "unit", ""), bounds(entry)] if raw else [])]
-        table.add_row(*head, "", "", escape(entry.summary))
+        unit = getattr(entry.item, "unit", "")
+        raw = f" ({bounds(entry)}{f' {unit}' if unit else ''})" if bounds(entry) else ""
+        head = _wrapped(f"{entry.name}{raw}: {entry.summary}", width, "  ")
+        lines.append(head.replace(entry.name, typer.style(entry.name, bold=True), 1))
         for name, _, default, description in parameters(entry):
-            table.add_row(*[""] * len(head), name, escape(default), escape(description))
-    return table
+            shown = default if default in ("required", "optional") else f"= {default}"
+            lines.append(_wrapped(f"{name} {shown}: {description}", width, "      "))
+    return "\n".join([*lines, ""])
+
+
+def _wrapped(text: str, width: int, indent: str) -> str:
+    return textwrap.fill(text, width, initial_indent=indent, subsequent_indent=f"{indent}    ")
 
 
 def _in_full(name: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,6 +17,16 @@ def console() -> Console:
     from rich.console import Console
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+
+
+def columns(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in plain text, each column as wide as its widest cell. For commands that cannot wait for rich's."""
+    import typer
+
+    widths = [max(map(len, cells)) for cells in zip(head, *rows)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in (head, *rows)]
+    lines[0] = typer.style(lines[0], bold=True)
+    return "\n".join([title, *(f"  {line}" for line in lines), ""])
 
 
 def counts(left_out: dict[str, int]) -> str:

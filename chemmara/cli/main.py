@@ -122,6 +122,8 @@ SHORT_LIVED = ("components", "validate", "priors")
 
 def main() -> None:
     """Run the command line."""
+    # Looking for plugins of pydantic means reading the metadata of every installed package; there is none for us.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     if sys.argv[1:2] and sys.argv[1] in SHORT_LIVED:
         gc.disable()
     app()

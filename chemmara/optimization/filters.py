@@ -7,16 +7,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from chemmara.chemistry.molecules import Molecule
 from chemmara.chemistry.scaffolds import generic
 from chemmara.config import NoParameters, Parameters
+from chemmara.lazy import lazy
 from chemmara.registry import Registry
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = lazy("numpy")
 
 DIVERSITY_FILTERS: Registry[type[DiversityFilter]] = Registry("diversity filter", ("chemmara.optimization.filters",))
 

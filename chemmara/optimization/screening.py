@@ -8,17 +8,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from chemmara.chemistry.molecules import Molecule
 from chemmara.config import Parameters, Table, check
 from chemmara.errors import ConfigError
+from chemmara.lazy import lazy
 from chemmara.registry import Registry
 from chemmara.scoring.rows import NOT_SENT
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = lazy("numpy")
 
 SCREENS: Registry[type[ScreenRule]] = Registry("screen rule", ("chemmara.optimization.screens",))
 

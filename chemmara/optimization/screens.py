@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from pydantic import Field
 
 from chemmara.chemistry.fingerprints import fingerprint, tanimoto
@@ -13,7 +12,13 @@ from chemmara.chemistry.molecules import Molecule, read
 from chemmara.chemistry.plausibility import standard
 from chemmara.chemistry.scaffolds import generic
 from chemmara.config import Parameters
+from chemmara.lazy import lazy
 from chemmara.optimization.screening import SCREENS, ScreenRule
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = lazy("numpy")
 
 
 class PlausibleParameters(Parameters):

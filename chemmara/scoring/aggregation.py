@@ -7,14 +7,20 @@ column NaN: a failed oracle is never averaged away.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
+from chemmara.lazy import lazy
 from chemmara.registry import Registry
 
-Array = NDArray[np.float64]
-Aggregation = Callable[[Array, Array], Array]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+    Aggregation = Callable[[Array, Array], Array]
+else:
+    np = lazy("numpy")
+
 AGGREGATIONS: Registry[Aggregation] = Registry("aggregation", ())
 
 

@@ -7,14 +7,19 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
-
-import numpy as np
-from rdkit import Chem
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from chemmara.chemistry.molecules import Molecule, quiet
+from chemmara.lazy import lazy
 from chemmara.registry import Registry
 from chemmara.scoring.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rdkit import Chem
+else:
+    np = lazy("numpy")
+    Chem = lazy("rdkit.Chem")
 
 EXPENSIVE_US = 300.0
 """Microseconds per molecule from which a component is worth spreading over processes."""

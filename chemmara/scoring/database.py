@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chemmara.errors import ChemmaraError, RunError, UserError
+from chemmara.lazy import lazy
+
+if TYPE_CHECKING:
+    import sqlite3
+else:
+    sqlite3 = lazy("sqlite3")
 
 _SERVED = (
     "nfs",

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from chemmara.config import Parameters
 from chemmara.errors import RunError
+from chemmara.lazy import lazy
 from chemmara.scoring.scores import Scores
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = lazy("numpy")
 
 WINDOW = 200
 """The failure rate is taken over so many last valid molecules, so that an oracle that breaks late is noticed soon."""

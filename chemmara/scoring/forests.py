@@ -17,18 +17,21 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from chemmara.errors import UserError, nearest
+from chemmara.lazy import lazy
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+else:
+    np = lazy("numpy")
 
 BUNDLED = Path(__file__).parent.parent / "assets" / "forests"
 FILE = "forest.npz"
 _ARRAYS = {
-    "start": np.int64, "feature": np.int64, "threshold": np.float64,
-    "left": np.int64, "right": np.int64, "value": np.float64,
+    "start": "int64", "feature": "int64", "threshold": "float64", "left": "int64", "right": "int64", "value": "float64",
 }  # fmt: skip
 
 

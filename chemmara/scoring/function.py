@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,11 @@ from chemmara.scoring import transforms, work
 from chemmara.scoring.aggregation import aggregate
 from chemmara.scoring.component import EXPENSIVE_US
 from chemmara.scoring.evaluation import ComponentSpec, Evaluation, EvaluationStore, Executor, MemoryStore, Task
-from chemmara.scoring.scores import Array, Scores
+from chemmara.scoring.scores import Scores
 from chemmara.scoring.settings import ComponentSettings, ScoringSettings
+
+if TYPE_CHECKING:
+    from chemmara.scoring.scores import Array
 
 Pairs = list[tuple[str, Evaluation]]
 _SLACK = 1e-6  # rounding that a raw value in [0, 1] may bring along

@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from chemmara.config import Parameters
+from chemmara.lazy import lazy
 from chemmara.registry import Registry
 
-Array = NDArray[np.float64]
-Transform = Callable[[Array, Any], Array]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+    Transform = Callable[[Array, Any], Array]
+else:
+    np = lazy("numpy")
+
 TRANSFORMS: Registry[Transform] = Registry("transform", ())
 
 _LN10 = math.log(10.0)

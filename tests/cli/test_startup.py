@@ -22,8 +22,8 @@ assert not loaded, loaded
 """
 
 
-def check(*arguments: object) -> str:
-    command = [sys.executable, "-c", SCRIPT, *map(str, arguments)]
+def check(*arguments: object, heavy: tuple[str, ...] = HEAVY) -> str:
+    command = [sys.executable, "-c", SCRIPT.replace(repr(HEAVY), repr(heavy)), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -37,8 +37,12 @@ def test_no_heavy_import(arguments: list[str]) -> None:
     assert check(*arguments)
 
 
+def test_components_reads_no_molecule() -> None:
+    assert "tanimoto" in check("components", heavy=(*HEAVY, "numpy", "rdkit", "rich"))
+
+
 def test_validate(config: Path) -> None:
-    assert "is valid" in check("validate", config)
+    assert "is valid" in check("validate", config, heavy=(*HEAVY, "numpy", "rich"))
 
 
 def test_export(finished: tuple[Path, Path, Any], tmp_path: Path) -> None:

@@ -14,12 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rdkit import Chem
-from rdkit.Chem import rdMolDescriptors
-
+from chemmara.lazy import lazy
 from chemmara.scoring.component import COMPONENTS, PerMolecule
+
+if TYPE_CHECKING:
+    from rdkit import Chem
+    from rdkit.Chem import rdMolDescriptors
+else:
+    Chem = lazy("rdkit.Chem")
+    rdMolDescriptors = lazy("rdkit.Chem.rdMolDescriptors")
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,11 @@ class Descriptor:
     low: float | None = 0.0
     cost_us: float = 10.0
     example: str = ""
+
+
+def _of_rdkit(name: str) -> Callable[[Chem.Mol], float]:
+    """rdMolDescriptors' function of that name, looked up when it is first called."""
+    return lambda mol: getattr(rdMolDescriptors, name)(mol)
 
 
 def _qed(mol: Chem.Mol) -> float:
@@ -61,7 +71,7 @@ DESCRIPTORS: dict[str, Descriptor] = {
         cost_us=860,
     ),
     "molecular_weight": Descriptor(
-        rdMolDescriptors._CalcMolWt,
+        _of_rdkit("_CalcMolWt"),
         "Average molecular weight, hydrogens included",
         "g/mol",
         example="{ name = 'double_sigmoid', low = 200, high = 500 }",
@@ -75,23 +85,23 @@ DESCRIPTORS: dict[str, Descriptor] = {
         example="{ name = 'double_sigmoid', low = 1, high = 4, coef_div = 3, coef_si = 5, coef_se = 5 }",
     ),
     "tpsa": Descriptor(
-        rdMolDescriptors.CalcTPSA,
+        _of_rdkit("CalcTPSA"),
         "Topological polar surface area, N and O only [Ertl et al., J. Med. Chem. 2000, 43, 3714]",
         "Å^2",
         example="{ name = 'double_sigmoid', low = 40, high = 120 }",
     ),
-    "hbd": Descriptor(rdMolDescriptors.CalcNumHBD, "Hydrogen-bond donors, RDKit's Lipinski pattern", "count"),
-    "hba": Descriptor(rdMolDescriptors.CalcNumHBA, "Hydrogen-bond acceptors, RDKit's Lipinski pattern", "count"),
+    "hbd": Descriptor(_of_rdkit("CalcNumHBD"), "Hydrogen-bond donors, RDKit's Lipinski pattern", "count"),
+    "hba": Descriptor(_of_rdkit("CalcNumHBA"), "Hydrogen-bond acceptors, RDKit's Lipinski pattern", "count"),
     "rotatable_bonds": Descriptor(
-        rdMolDescriptors.CalcNumRotatableBonds,
+        _of_rdkit("CalcNumRotatableBonds"),
         "Rotatable bonds, RDKit's strict definition (no amides)",
         "count",
         cost_us=20,
     ),
-    "rings": Descriptor(rdMolDescriptors.CalcNumRings, "Rings in the smallest set of smallest rings", "count"),
-    "aromatic_rings": Descriptor(rdMolDescriptors.CalcNumAromaticRings, "Aromatic rings", "count"),
+    "rings": Descriptor(_of_rdkit("CalcNumRings"), "Rings in the smallest set of smallest rings", "count"),
+    "aromatic_rings": Descriptor(_of_rdkit("CalcNumAromaticRings"), "Aromatic rings", "count"),
     "fraction_csp3": Descriptor(
-        rdMolDescriptors.CalcFractionCSP3, "Share of the carbons that are sp3 (0 without carbon)", "", high=1.0
+        _of_rdkit("CalcFractionCSP3"), "Share of the carbons that are sp3 (0 without carbon)", "", high=1.0
     ),
     "stereocentres": Descriptor(
         _stereocentres,

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 from pydantic import Field
 
 from chemmara.chemistry.fingerprints import FingerprintName, function
 from chemmara.chemistry.molecules import Molecule
 from chemmara.config import Parameters
 from chemmara.errors import ConfigError, UserError
+from chemmara.lazy import lazy
 from chemmara.scoring.component import COMPONENTS, Component, file_hash
 from chemmara.scoring.forests import find_forest, load_forest
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = lazy("numpy")
 
 _FINGERPRINT_US = 35.0
 _TREE_US = 2.0

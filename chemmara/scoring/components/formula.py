@@ -6,13 +6,19 @@ import math
 import re
 from collections import Counter
 from functools import cache
+from typing import TYPE_CHECKING
 
 from pydantic import Field, field_validator
-from rdkit import Chem
 
 from chemmara.config import Parameters
 from chemmara.errors import ConfigError
+from chemmara.lazy import lazy
 from chemmara.scoring.component import COMPONENTS, PerMolecule
+
+if TYPE_CHECKING:
+    from rdkit import Chem
+else:
+    Chem = lazy("rdkit.Chem")
 
 _TERM = re.compile(r"([A-Z][a-z]?)(\d*)")
 _ATOM_SD = 1.0

@@ -6,17 +6,22 @@ import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
-from rdkit import Chem
 
 from chemmara.chemistry.conformers import embed, read_pose
 from chemmara.chemistry.molecules import Molecule, parse_reference
 from chemmara.config import Parameters
 from chemmara.errors import ConfigError
+from chemmara.lazy import lazy
 from chemmara.scoring.component import COMPONENTS, Component
 from chemmara.scoring.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from rdkit import Chem
+else:
+    Chem = lazy("rdkit.Chem")
 
 _CONFORMER_US = 25_000.0
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from pydantic import Field
 
 from chemmara.chemistry.files import read_records
-from chemmara.chemistry.fingerprints import FingerprintName, function, tanimoto
+from chemmara.chemistry.fingerprints import FingerprintName, check, function, tanimoto
 from chemmara.chemistry.molecules import Molecule, parse_reference
 from chemmara.config import Parameters
 from chemmara.errors import ConfigError, UserError
+from chemmara.lazy import lazy
 from chemmara.scoring.component import COMPONENTS, Component
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rdkit import Chem
+else:
+    np = lazy("numpy")
 
 _COST_US = {"ecfp4": 35.0, "ecfp6": 40.0, "fcfp4": 60.0, "atom_pairs": 60.0, "phco": 7200.0}
 _PER_REFERENCE_US = 1.0
@@ -45,7 +52,7 @@ class Tanimoto(Component):
     def __init__(self, parameters: TanimotoParameters, where: str) -> None:
         super().__init__(parameters, where)
         try:
-            self._fingerprint = function(parameters.fingerprint, parameters.counts)
+            check(parameters.fingerprint, parameters.counts)
         except ValueError as error:
             raise ConfigError(f"{where}.counts: {error}") from None
         references = [
@@ -55,8 +62,22 @@ class Tanimoto(Component):
             references += _read_references(parameters.references_file, f"{where}.references_file")
         if not references:
             raise ConfigError(f"{where}.references: at least one reference SMILES is needed")
-        self._references = [self._fingerprint(reference.mol) for reference in references]
+        self._molecules = references
+        if parameters.fingerprint == "phco":
+            try:
+                _ = self._references
+            except ValueError as error:
+                raise ConfigError(f"{where}.references: {error}") from None
         self.cost_us = _COST_US[parameters.fingerprint] + _PER_REFERENCE_US * len(references)
+
+    @cached_property
+    def _fingerprint(self) -> Callable[[Chem.Mol], Any]:
+        return function(self.parameters.fingerprint, self.parameters.counts)
+
+    @cached_property
+    def _references(self) -> list[Any]:
+        """Made when the first molecule is scored: a config is checked without them."""
+        return [self._fingerprint(molecule.mol) for molecule in self._molecules]
 
     def _score(self, molecules: Sequence[Molecule]) -> list[float]:
         reduce = np.max if self.parameters.reduce == "max" else np.mean

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
-from rdkit import Chem
 
 from chemmara.chemistry import scaffolds
 from chemmara.chemistry.molecules import parse_reference, parse_smarts, read
 from chemmara.config import Parameters
 from chemmara.errors import ConfigError
+from chemmara.lazy import lazy
 from chemmara.scoring.component import COMPONENTS, PerMolecule
+
+if TYPE_CHECKING:
+    from rdkit import Chem
+else:
+    Chem = lazy("rdkit.Chem")
 
 # fmt: off
 Catalogue = Literal[

@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import io
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rdkit import Chem
-
+from chemmara.lazy import lazy
 from chemmara.scoring.component import COMPONENTS, PerMolecule
+
+if TYPE_CHECKING:
+    from rdkit import Chem
+else:
+    Chem = lazy("rdkit.Chem")
 
 
 @COMPONENTS.register("sa_score")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, model_validator
-from rdkit import Chem
 
 from chemmara.config import Parameters
 from chemmara.errors import ConfigError, nearest
+from chemmara.lazy import lazy
 from chemmara.scoring.component import COMPONENTS, PerMolecule
 from chemmara.scoring.components.descriptors import DESCRIPTORS
+
+if TYPE_CHECKING:
+    from rdkit import Chem
+else:
+    Chem = lazy("rdkit.Chem")
 
 
 class Window(Parameters):
