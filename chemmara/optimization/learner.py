@@ -230,7 +230,11 @@ class Learner(pl.LightningModule):
         texts, _ = self._read(ids)
         rewards = np.array([entry.reward for entry in entries])
         molecules = [read(entry.smiles).molecule for entry in entries]
-        output, _ = self._update(ids, texts, molecules, rewards, None, self._prior_log_prob(ids))
+        if self.head.replay.randomize:
+            prior = self._prior_log_prob(ids)
+        else:  # the spelling is the one whose log-probability was kept, and the prior does not change
+            prior = torch.tensor([entry.prior_log_prob for entry in entries], device=ids.device)
+        output, _ = self._update(ids, texts, molecules, rewards, None, prior)
         return float(output.loss.detach())
 
     def _take_seeds(self) -> None:

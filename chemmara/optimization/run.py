@@ -24,6 +24,7 @@ from chemmara.optimization.watcher import Watcher
 from chemmara.policies.catalog import WEIGHTS
 from chemmara.policies.checkpoints import AtomicCheckpointIO, TimedCheckpoint, quiet_lightning, read_checkpoint
 from chemmara.policies.device import pick_device
+from chemmara.policies.precision import Resolved, resolve
 from chemmara.policies.storage import load_policy, save_policy
 from chemmara.reporting.export import write_molecules
 from chemmara.reporting.report import write_report
@@ -75,15 +76,16 @@ def _run(
     head = settings.head
     device = pick_device(head.execution.device)
     prior, agent = load_policy(settings.prior, device), load_policy(settings.prior, device)
-    prior.precision = agent.precision = head.execution.precision
     seeds, notes = read_seeds(settings.seed_molecules, agent.vocabulary) if settings.seed_molecules else ([], [])
     checkpoint = read_checkpoint(directory.checkpoint) if directory.checkpoint.is_file() else None
     reached = json.loads(checkpoint["chemmara"])["step"] if checkpoint else -1
+    precision = resolve(head.execution.precision, device)
     if checkpoint:
-        _go_on_as_begun(settings, directory)
-    manifest = _manifest(settings, directory, device, table)
-    # With the threads written down, config.toml gives the same molecules on a machine with another number of cores.
-    directory.write_config(merge(table, {"execution": {"threads": torch.get_num_threads()}}))
+        precision = _go_on_as_begun(settings, directory, precision)
+    prior.precision = agent.precision = precision
+    manifest = {**_manifest(settings, directory, device, table), "precision": precision}
+    # With these written down, config.toml gives the same molecules on a machine with other cores.
+    directory.write_config(merge(table, {"execution": {"threads": torch.get_num_threads(), "precision": precision}}))
     directory.write_manifest(manifest)
     ledger.truncate(directory.key, after_step=reached)
     metrics_file = MetricsFile(directory.path / "metrics.csv", keep_up_to=reached)
@@ -111,8 +113,11 @@ def _run(
     watcher.end(learner.stop_reason)
 
 
-def _go_on_as_begun(settings: RunSettings, directory: RunDirectory) -> None:
-    """Take the thread count of the run's beginning, and refuse another prior: either would give other molecules."""
+def _go_on_as_begun(settings: RunSettings, directory: RunDirectory, precision: Resolved) -> Resolved:
+    """Take the threads and the precision of the run's beginning, and refuse another prior: each gives other molecules.
+
+    Returns the precision to go on with; a run from before it was written down was float32.
+    """
     begun = directory.manifest()
     if begun.get("prior_sha256") != settings.prior.sha256():
         raise UserError(
@@ -121,6 +126,9 @@ def _go_on_as_begun(settings: RunSettings, directory: RunDirectory) -> None:
         )
     if settings.head.execution.threads is None and isinstance(begun.get("threads"), int):
         torch.set_num_threads(begun["threads"])
+    if settings.head.execution.precision != "auto":
+        return precision
+    return "bfloat16" if begun.get("precision") == "bfloat16" else "float32"
 
 
 class RunCheckpoint(TimedCheckpoint):

@@ -42,9 +42,7 @@ class ExecutionSettings(Parameters):
     """Where and how a run computes; none of it changes which molecules are good."""
 
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
-    precision: Precision = Field(
-        "float32", description="float32, bfloat16, or auto: bfloat16 where the processor gains"
-    )
+    precision: Precision = Field("auto", description="float32, bfloat16, or auto: bfloat16 where the processor gains")
     threads: int | None = Field(None, ge=1, le=1024, description="CPU threads of the model; default: all cores")
     deterministic: bool = Field(False, description="on a GPU: only kernels that give the same result each time")
     executor: str = Field("serial", description="where components run: serial or processes")

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from chemmara.language.vocabulary import PAD, START, Vocabulary
 from chemmara.policies.generation import concatenate, sample_sequences
 from chemmara.policies.memory import keep_freed_memory
+from chemmara.policies.packed import Packing, packed_lstm
 from chemmara.policies.policy import MAX_TOKENS, Sequences
 from chemmara.policies.precision import Precision, autocast, resolve
 from chemmara.policies.recurrent import LstmParameters
@@ -45,6 +46,8 @@ class LstmPolicy(nn.Module):
     def token_log_probs(self, ids: Tensor) -> Tensor:
         """log pi of each token given those before it, (B, T) float32; 0 at padding."""
         ids = ids.to(self.device)
+        if self.device.type == "cpu" and bool((ids != PAD).any()):
+            return self._packed_log_probs(ids)
         inputs = F.pad(ids[:, :-1], (1, 0), value=START)
         with autocast(self.precision, self.device):
             hidden, _ = self.lstm(self.embedding(inputs))
@@ -54,6 +57,16 @@ class LstmPolicy(nn.Module):
         targets = (ids - (START + 1)).masked_fill(ids == PAD, -100)
         losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="none")
         return -losses.view_as(ids)
+
+    def _packed_log_probs(self, ids: Tensor) -> Tensor:
+        """The same without a step on padding. A GPU's own kernels do better than a Python loop over time."""
+        dtype = torch.bfloat16 if resolve(self.precision, self.device) == "bfloat16" else torch.float32
+        packing = Packing((ids != PAD).sum(1))
+        inputs = packing.pack(F.pad(ids[:, :-1], (1, 0), value=START))
+        hidden = packed_lstm(self.lstm, self.embedding(inputs), packing, dtype)
+        logits = F.linear(hidden, self.output.weight.to(dtype), self.output.bias.to(dtype)).float()[:, START + 1 :]
+        losses = F.cross_entropy(logits, packing.pack(ids) - (START + 1), reduction="none")
+        return packing.unpack(-losses, ids.shape[1])
 
     def log_prob(self, ids: Tensor) -> Tensor:
         """Total log-probability of padded ids (B, T) in nats, end token included: (B,) float32."""

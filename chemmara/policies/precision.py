@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 Precision = Literal["auto", "float32", "bfloat16"]
+Resolved = Literal["float32", "bfloat16"]
 
 
 def gains_from_bfloat16(device: torch.device) -> bool:
@@ -30,7 +31,7 @@ def gains_from_bfloat16(device: torch.device) -> bool:
     return any(bool(getattr(torch.cpu, name, bool)()) for name in checks)
 
 
-def resolve(precision: Precision, device: torch.device) -> Literal["float32", "bfloat16"]:
+def resolve(precision: Precision, device: torch.device) -> Resolved:
     """``auto`` becomes bfloat16 where the processor gains from it, else float32."""
     if precision != "auto":
         return precision
