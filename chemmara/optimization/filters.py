@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from chemmara.chemistry.molecules import Molecule
+from chemmara.chemistry.molecules import Molecule, read
 from chemmara.chemistry.scaffolds import generic
 from chemmara.config import NoParameters, Parameters
 from chemmara.lazy import lazy
@@ -38,6 +38,10 @@ class DiversityFilter:
         """Rewards (B,) of scores (B,): NaN and invalid rows stay as they are. ``fresh`` marks the
         first row of each molecule that is new to the run."""
         return scores
+
+    def full(self, smiles: str) -> bool:
+        """Whether the bucket of a molecule (canonical SMILES) is full; never, where there are none."""
+        return False
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -71,6 +75,7 @@ class BucketFilter(DiversityFilter):
     def __init__(self, parameters: BucketParameters) -> None:
         super().__init__(parameters)
         self._filled: Counter[str] = Counter()
+        self._buckets: dict[str, str] = {}  # of the molecules that this process has met
 
     def __call__(
         self, molecules: Sequence[Molecule | None], scores: NDArray[np.float64], fresh: Sequence[bool]
@@ -79,15 +84,26 @@ class BucketFilter(DiversityFilter):
         for row, (molecule, is_fresh) in enumerate(zip(molecules, fresh)):
             if molecule is None or not scores[row] >= self.parameters.minimum_score:
                 continue
-            key = self._key(molecule) or molecule.smiles
+            key = self._bucket(molecule)
             if self._filled[key] >= self.parameters.bucket_size:
                 rewards[row] = 0.0
             elif is_fresh:
                 self._filled[key] += 1
         return rewards
 
+    def _bucket(self, molecule: Molecule) -> str:
+        if molecule.smiles not in self._buckets:
+            self._buckets[molecule.smiles] = self._key(molecule) or molecule.smiles
+        return self._buckets[molecule.smiles]
+
     def _key(self, molecule: Molecule) -> str:
         return molecule.scaffold
+
+    def full(self, smiles: str) -> bool:
+        if smiles not in self._buckets:
+            molecule = read(smiles).molecule
+            return molecule is not None and self._filled[self._bucket(molecule)] >= self.parameters.bucket_size
+        return self._filled[self._buckets[smiles]] >= self.parameters.bucket_size
 
     def state_dict(self) -> dict[str, Any]:
         return {"filled": dict(self._filled)}

@@ -102,8 +102,11 @@ class Learner(pl.LightningModule):
         rewards = np.where(scored.penalised, 0.0, filtered)
         prior = self._prior_log_prob(sampled.ids)
         output, augmented = self._learn(sampled.ids, scored, rewards, prior)
-        self._remember(sampled.ids, scored, rewards, prior)
-        replay_losses = [self._replay_update() for _ in range(self.head.replay.updates) if len(self.replay)]
+        fresh = self._remember(sampled.ids, scored, rewards, prior)
+        if self.head.replay.purge:
+            self.replay.purge(self.filter.full)
+        beside = fresh if self.head.replay.with_batch else []
+        replay_losses = [self._replay_update(beside) for _ in range(self.head.replay.updates) if len(self.replay)]
         clock.append(time.perf_counter())
         metrics = tally(self, scored, rewards, sampled.log_prob, prior, output, augmented, replay_losses, clock)
         rows = ledger_rows(scored, self.step_number, sampled.log_prob.cpu().numpy(), prior.cpu().numpy())
@@ -137,7 +140,8 @@ class Learner(pl.LightningModule):
         texts, molecules = [scored.texts[row] for row in rows], [scored.molecules[row] for row in rows]
         masks = scored.learnable[rows], scored.distinct[rows]
         at = torch.from_numpy(rows)
-        return self._update(ids[at.to(ids.device)], texts, molecules, rewards[rows], masks, prior_log_prob[at])
+        with torch.set_grad_enabled(not self.head.replay.only):
+            return self._update(ids[at.to(ids.device)], texts, molecules, rewards[rows], masks, prior_log_prob[at])
 
     def _update(
         self,
@@ -153,7 +157,7 @@ class Learner(pl.LightningModule):
         ``masks``: which rows to learn from, and which are the first of their molecule; None for replayed rows.
         """
         valid = np.array([molecule is not None for molecule in molecules], dtype=bool)
-        learnable, distinct = masks if masks else (valid, valid)
+        learnable, distinct = masks if masks else (valid, valid & first_of(molecules))
         device = prior_log_prob.device
         reward = torch.from_numpy(np.where(valid, rewards, 0.0)).float().to(device)
         log_ref_seeds = self.rng.integers(2**31 - 16, size=len(texts)).tolist()
@@ -184,7 +188,7 @@ class Learner(pl.LightningModule):
         learned = dict(self.learned.items())
         batch = PolicyBatch(agent_log_prob, prior_log_prob, augmented.reward, counts, tokens, learned)
         output = self.objective(batch, self.objective_parameters)
-        if bool(counts.any()) and bool(torch.isfinite(output.loss)):
+        if output.loss.requires_grad and bool(counts.any()) and bool(torch.isfinite(output.loss)):
             self.manual_backward(output.loss)
             optimizer.step()
         return output, augmented
@@ -211,20 +215,21 @@ class Learner(pl.LightningModule):
 
     # Replay -----------------------------------------------------------------------------------------------------------
 
-    def _remember(self, ids: Tensor, scored: Scored, rewards: np.ndarray, prior: Tensor) -> None:
+    def _remember(self, ids: Tensor, scored: Scored, rewards: np.ndarray, prior: Tensor) -> list[Remembered]:
+        """Offer the buffer the scored molecules; those to learn from come back."""
         if not self.head.replay.updates:
-            return
+            return []
         rows = unpadded(ids)
-        self.replay.add(
-            [
-                Remembered(molecule.smiles, rows[row], molecule.scaffold, float(rewards[row]), float(prior[row]))
-                for row, molecule in enumerate(scored.molecules)
-                if molecule is not None and scored.distinct[row] and not np.isnan(rewards[row])
-            ]
-        )
+        molecules = {
+            row: Remembered(molecule.smiles, rows[row], molecule.scaffold, float(rewards[row]), float(prior[row]))
+            for row, molecule in enumerate(scored.molecules)
+            if molecule is not None and scored.distinct[row] and not np.isnan(rewards[row])
+        }
+        self.replay.add(list(molecules.values()))
+        return [molecule for row, molecule in molecules.items() if scored.learnable[row]]
 
-    def _replay_update(self) -> float:
-        entries = self.replay.draw(self.rng)
+    def _replay_update(self, beside: Sequence[Remembered] = ()) -> float:
+        entries = [*self.replay.draw(self.rng), *beside]
         spelled = [self.replay.spell(entry, self.agent.vocabulary, self.rng) for entry in entries]
         ids = torch.from_numpy(pad(spelled)).to(self.generator.device)
         texts, _ = self._read(ids)
@@ -300,6 +305,12 @@ class Learner(pl.LightningModule):
             self.failures.load_state_dict(state["failures"])
         self.rng.bit_generator.state = state["rng"]
         self.generator.set_state(checkpoint["generator"].cpu())
+
+
+def first_of(molecules: Sequence[Molecule | None]) -> np.ndarray:
+    """(B,) bool: the first row of each molecule."""
+    seen: dict[Molecule | None, int] = {}
+    return np.array([seen.setdefault(molecule, row) == row for row, molecule in enumerate(molecules)], dtype=bool)
 
 
 def without_dropout(policy: Any) -> Any:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from chemmara.chemistry.molecules import randomize
+from chemmara.klrl.augmentation import ModeParameters
 from chemmara.language.tokenizers import UnreadableText
 from chemmara.language.vocabulary import Vocabulary
+from chemmara.optimization.draws import DRAWS
+from chemmara.optimization.labels import ModeLabels
 from chemmara.optimization.settings import ReplaySettings
 
 
@@ -30,12 +33,13 @@ class ReplayBuffer:
     """At most ``size`` molecules of highest reward; among equals the earlier one stays.
 
     Molecules that earned nothing are not kept. Its draws come from the generator it is given, so that a resumed run
-    draws the same.
+    draws the same. Clusters are those of :class:`ModeLabels`: a molecule's cluster never changes.
     """
 
     def __init__(self, settings: ReplaySettings) -> None:
         self.settings = settings
         self.entries: list[Remembered] = []
+        self._clusters = ModeLabels(ModeParameters(mode="cluster", similarity=settings.similarity))
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -48,38 +52,48 @@ class ReplayBuffer:
                 known.add(entry.smiles)
                 self.entries.append(entry)
         self.entries.sort(key=lambda entry: -entry.reward)  # stable: earlier first among equals
-        self._crowd()
+        self._crowd(self.settings.per_scaffold, lambda entry: entry.scaffold or entry.smiles)
+        self._crowd(self.settings.per_cluster, self.cluster)
         del self.entries[self.settings.size :]
 
-    def _crowd(self) -> None:
-        limit = self.settings.per_scaffold
+    def _crowd(self, limit: int | None, group: Callable[[Remembered], Hashable]) -> None:
+        """Keep the best ``limit`` of each group."""
         if limit is None:
             return
-        held: Counter[str] = Counter()
+        held: Counter[Hashable] = Counter()
         kept = []
         for entry in self.entries:
-            key = entry.scaffold or entry.smiles
+            key = group(entry)
             held[key] += 1
             if held[key] <= limit:
                 kept.append(entry)
         self.entries = kept
 
+    def cluster(self, entry: Remembered) -> int:
+        """The label of its similarity cluster."""
+        return self._clusters([entry.smiles])[0]
+
+    def purge(self, full: Callable[[str], bool]) -> None:
+        """Forget the molecules (canonical SMILES) whose bucket of the diversity filter is full."""
+        self.entries = [entry for entry in self.entries if not full(entry.smiles)]
+
     def draw(self, rng: np.random.Generator) -> list[Remembered]:
-        """Up to ``batch_size`` distinct molecules, uniformly."""
-        size = min(self.settings.batch_size, len(self.entries))
-        return [self.entries[k] for k in rng.choice(len(self.entries), size, replace=False)]
+        """Up to ``batch_size`` molecules, by the rule that the settings name."""
+        return [self.entries[k] for k in DRAWS[self.settings.draw](self, self.settings.batch_size, rng)]
 
     def spell(self, entry: Remembered, vocabulary: Vocabulary, rng: np.random.Generator) -> Sequence[int]:
-        """The ids to learn: as sampled, or of a fresh random spelling where the vocabulary has one."""
-        if not self.settings.randomize:
+        """The ids to learn: as sampled, canonical, or of a fresh random spelling, where the vocabulary has them."""
+        if not (self.settings.randomize or self.settings.canonical):
             return entry.ids
+        text = randomize(entry.smiles, int(rng.integers(2**31 - 1))) if self.settings.randomize else entry.smiles
         try:
-            return vocabulary.encode(randomize(entry.smiles, int(rng.integers(2**31 - 1))))
+            return vocabulary.encode(text)
         except UnreadableText:
             return entry.ids
 
     def state_dict(self) -> dict[str, Any]:
-        return {"entries": [asdict(entry) for entry in self.entries]}
+        return {"entries": [asdict(entry) for entry in self.entries], "clusters": self._clusters.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.entries = [Remembered(**{**entry, "ids": tuple(entry["ids"])}) for entry in state["entries"]]
+        self._clusters.load_state_dict(state["clusters"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -31,8 +31,30 @@ class ReplaySettings(Parameters):
     updates: int = Field(0, ge=0, le=1000, description="updates on replayed molecules after each step's own update")
     size: int = Field(256, ge=1, description="molecules kept: the best by reward, each once")
     batch_size: int = Field(64, ge=1, description="molecules a replay update")
+    draw: Literal["uniform", "rank", "top", "scaffold", "cluster"] = Field(
+        "uniform",
+        description="which of them: uniform, top: the best; rank: weights 1/(k N + rank), with replacement; "
+        "scaffold, cluster: each scaffold or cluster as likely as the next, then one of its molecules",
+    )
+    rank_coefficient: float = Field(0.01, gt=0, description="k of draw = rank, N the molecules in the buffer")
+    with_batch: bool = Field(
+        False, description="each replay update also holds the step's own valid molecules, spelled as the replayed ones"
+    )
+    only: bool = Field(False, description="no update on the sampled batch itself: it feeds the buffer alone")
     randomize: bool = Field(False, description="write each replayed molecule in a random spelling")
+    canonical: bool = Field(False, description="write each replayed molecule in its canonical spelling")
     per_scaffold: int | None = Field(None, ge=1, description="most molecules kept of one scaffold; default: no limit")
+    per_cluster: int | None = Field(None, ge=1, description="most molecules kept of one cluster; default: no limit")
+    similarity: float = Field(
+        0.4,
+        gt=0,
+        lt=1,
+        description="clusters: a molecule joins the first leader to which its Tanimoto similarity (ECFP4) is at least "
+        "this, or else leads a cluster of its own",
+    )
+    purge: bool = Field(
+        False, description="before the updates, forget molecules whose bucket of the diversity filter is full"
+    )
     seed_molecules: str | None = Field(
         None, description="file of known actives: scored at the start, within the budget, and put into the buffer"
     )
@@ -112,6 +134,7 @@ class RunSettings:
         )
         check_execution(head.execution)
         _check_augmentation(head.augmentation, objective[1])
+        _check_replay(head.replay, settings.diversity_filter[0])
         return settings
 
     @property
@@ -151,6 +174,19 @@ def _check_augmentation(table: Table, objective: ObjectiveParameters) -> None:
     if name in ("mara", "mara_modes") and objective.prior_strength == 0:
         at = "beta = 0; choose a beta" if objective.beta == 0 else "prior_exponent = 0; choose one"
         raise ConfigError(f"augmentation: {name} does nothing at objective.{at} above 0")
+
+
+def _check_replay(replay: ReplaySettings, diversity_filter: Any) -> None:
+    if replay.randomize and replay.canonical:
+        raise ConfigError("replay.canonical: a molecule is written in a random or in its canonical spelling, not both")
+    if replay.purge and "bucket_size" not in diversity_filter.parameters.model_fields:
+        raise ConfigError(
+            f"replay.purge: the diversity filter '{diversity_filter.name}' has no buckets that could be full; "
+            "set diversity_filter.name = 'murcko', for instance"
+        )
+    for key in ("only", "with_batch", "purge"):
+        if getattr(replay, key) and replay.updates == 0:
+            raise ConfigError(f"replay.{key}: nothing is replayed; set replay.updates to 1 or more")
 
 
 def executor_table(execution: ExecutionSettings) -> Table:

@@ -103,6 +103,36 @@ def test_resume_is_as_if_never_stopped(config: Config, tmp_path: Path, spelling:
     assert strip[0] == strip[1]
 
 
+REPLAYS = [
+    {"draw": "rank", "only": True, "canonical": True, "updates": 2, "batch_size": 8, "size": 30},
+    {"draw": "cluster", "with_batch": True, "randomize": True, "purge": True, "per_cluster": 3, **REPLAY},
+    {"draw": "scaffold", "per_scaffold": 2, **REPLAY},
+    {"draw": "top", "with_batch": True, **REPLAY, "randomize": False},
+]
+
+
+@pytest.mark.parametrize("replay", REPLAYS, ids=lambda replay: replay["draw"])
+def test_every_way_of_replay_learns_and_survives_a_restart(
+    config: Config, tmp_path: Path, replay: dict[str, Any]
+) -> None:
+    table = config(
+        oracle_budget=40,
+        objective={"name": "vargrad"},
+        augmentation=MARA,
+        replay=replay,
+        diversity_filter={"name": "murcko", "bucket_size": 2, "minimum_score": 0.1},
+        execution={"threads": 1, "device": "cpu", "checkpoint_seconds": 0},
+    )
+    whole = run(table, tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="crash"):
+        run(table, tmp_path / "cut", watcher=StopAfter(3))
+    cut = run(table, tmp_path / "cut", resume=True)
+    assert (cut / "molecules.csv").read_bytes() == (whole / "molecules.csv").read_bytes()
+    losses = [row["replay_loss"] for row in rows(cut / "metrics.csv")]
+    assert losses == [row["replay_loss"] for row in rows(whole / "metrics.csv")]
+    assert len(set(losses)) == len(losses), "the agent or what it replays changes each step"
+
+
 LEARNING = [
     ({"name": "trajectory_balance"}, {"name": "mara_modes", "mode": "cluster", "quantile": 0.5, "window": 30}),
     (
