@@ -235,7 +235,7 @@ class Learner(pl.LightningModule):
         texts, _ = self._read(ids)
         rewards = np.array([entry.reward for entry in entries])
         molecules = [read(entry.smiles).molecule for entry in entries]
-        if self.head.replay.randomize:
+        if self.head.replay.respelled:
             prior = self._prior_log_prob(ids)
         else:  # the spelling is the one whose log-probability was kept, and the prior does not change
             prior = torch.tensor([entry.prior_log_prob for entry in entries], device=ids.device)

@@ -83,7 +83,7 @@ class ReplayBuffer:
 
     def spell(self, entry: Remembered, vocabulary: Vocabulary, rng: np.random.Generator) -> Sequence[int]:
         """The ids to learn: as sampled, canonical, or of a fresh random spelling, where the vocabulary has them."""
-        if not (self.settings.randomize or self.settings.canonical):
+        if not self.settings.respelled:
             return entry.ids
         text = randomize(entry.smiles, int(rng.integers(2**31 - 1))) if self.settings.randomize else entry.smiles
         try:

@@ -59,6 +59,11 @@ class ReplaySettings(Parameters):
         None, description="file of known actives: scored at the start, within the budget, and put into the buffer"
     )
 
+    @property
+    def respelled(self) -> bool:
+        """Whether replayed molecules may be written in another way than they were sampled in."""
+        return self.randomize or self.canonical
+
 
 class ExecutionSettings(Parameters):
     """Where and how a run computes; none of it changes which molecules are good."""
