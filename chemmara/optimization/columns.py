@@ -17,6 +17,7 @@ COLUMNS: dict[str, str] = {
     "failed": "valid rows of the batch whose oracle failed; masked out of learning",
     "sampled": "sequences sampled: the batch, and what a screen made it sample beyond that",
     "not_sent": "valid rows that the screen, or the spent budget, kept from scoring",
+    "offspring": "rows of molecules that were bred in the step, scored or refused; they come after the sampled ones",
     "penalised": "those of them that are learned from with reward 0",
     "kl": "mean of log pi - log pi_ref over the batch, nats a sequence: an estimate of KL(agent || prior)",
     "agent_log_prob": "mean total log-probability of the batch under the agent, nats",

@@ -16,6 +16,7 @@ from chemmara.chemistry.molecules import Molecule, read
 from chemmara.klrl.augmentation import Augmented, Samples, build_augmentation
 from chemmara.klrl.objectives import LossOutput, PolicyBatch, TokenLogProbs
 from chemmara.language.vocabulary import PAD, pad
+from chemmara.optimization.breeding import offspring
 from chemmara.optimization.labels import ModeLabels, sample_labels, unpadded
 from chemmara.optimization.replay import Remembered, ReplayBuffer
 from chemmara.optimization.rollout import Sampled, Scored, Seen, ledger_rows, score_batch
@@ -103,15 +104,18 @@ class Learner(pl.LightningModule):
         prior = self._prior_log_prob(sampled.ids)
         output, augmented = self._learn(sampled.ids, scored, rewards, prior)
         fresh = self._remember(sampled.ids, scored, rewards, prior)
+        bred = self._breed(len(scored.texts))
         if self.head.replay.purge:
             self.replay.purge(self.filter.full)
         beside = fresh if self.head.replay.with_batch else []
         replay_losses = [self._replay_update(beside) for _ in range(self.head.replay.updates) if len(self.replay)]
         clock.append(time.perf_counter())
-        metrics = tally(self, scored, rewards, sampled.log_prob, prior, output, augmented, replay_losses, clock)
+        metrics = tally(
+            self, scored, rewards, sampled.log_prob, prior, output, augmented, replay_losses, clock, len(bred)
+        )
         rows = ledger_rows(scored, self.step_number, sampled.log_prob.cpu().numpy(), prior.cpu().numpy())
-        self.write_step(self.step_number, rows, metrics)
-        self._end_of_step(new=bool(scored.first.any()))
+        self.write_step(self.step_number, [*rows, *bred], metrics)
+        self._end_of_step(new=bool(scored.first.any()) or any(row.score == row.score for row in bred))
 
     def _read(self, ids: Tensor) -> tuple[list[str], list[str]]:
         """The SMILES of ids (B, T), and the strings as written."""
@@ -245,13 +249,33 @@ class Learner(pl.LightningModule):
     def _take_seeds(self) -> None:
         """Step 0: the seed molecules, scored within the budget and put into the replay buffer."""
         ids = torch.from_numpy(self.agent.vocabulary.encode_batch(self.seeds))
-        scored = self._score(as_given(*self._read(ids)))
+        self.write_step(0, self._take_in(ids, as_given(*self._read(ids))), {})
+
+    def _take_in(self, ids: Tensor, batch: Sampled, start: int = 0) -> list[RunRow]:
+        """Score molecules that the agent has not sampled, and put them into the replay buffer."""
+        scored = self._score(batch)
         prior = self._prior_log_prob(ids)
         with torch.no_grad():
             agent = self.agent.log_prob(ids)
-        rewards = self.filter(scored.molecules, scored.scores.total, scored.first.tolist())
-        self._remember(ids, scored, rewards, prior)
-        self.write_step(0, ledger_rows(scored, 0, agent.cpu().numpy(), prior.cpu().numpy()), {})
+        filtered = self.filter(scored.molecules, scored.scores.total, scored.first.tolist())
+        self._remember(ids, scored, np.where(scored.penalised, 0.0, filtered), prior)
+        return ledger_rows(scored, self.step_number, agent.cpu().numpy(), prior.cpu().numpy(), start)
+
+    def _breed(self, start: int) -> list[RunRow]:
+        """The step's generations of offspring, as rows that come after ``start`` others."""
+        genetic, rows = self.head.genetic, list[RunRow]()
+        for _ in range(genetic.generations if genetic.offspring else 0):
+            bred, batch = offspring(
+                self.replay.entries, genetic, self.head.replay.rank_coefficient, self.agent.vocabulary, self._written,
+                self.screen, self.seen, budget=self.head.oracle_budget, max_tokens=self.head.max_tokens, rng=self.rng,
+            )  # fmt: skip
+            if bred:
+                rows += self._take_in(torch.from_numpy(pad(bred)).to(self.generator.device), batch, start + len(rows))
+        return rows
+
+    def _written(self, ids: list[int]) -> tuple[str, str]:
+        texts, strings = self._read(torch.tensor([ids]))
+        return texts[0], strings[0]
 
     # The end of a step, and of the run --------------------------------------------------------------------------------
 

@@ -173,14 +173,14 @@ def _count(batch: Scored, seen: Seen, threshold: float) -> None:
 
 
 def ledger_rows(
-    batch: Scored, step: int, agent_log_prob: NDArray[np.float32], prior_log_prob: NDArray[np.float32]
+    batch: Scored, step: int, agent_log_prob: NDArray[np.float32], prior_log_prob: NDArray[np.float32], start: int = 0
 ) -> list[RunRow]:
-    """The batch as the ledger keeps it."""
+    """The batch as the ledger keeps it; ``start``: rows of the step that come before it."""
     scores = batch.scores
     return [
         RunRow(
             step=step,
-            index=row,
+            index=start + row,
             smiles=molecule.smiles if molecule else text,
             sampled=batch.sampled[row],
             valid=molecule is not None,

@@ -65,6 +65,18 @@ class ReplaySettings(Parameters):
         return self.randomize or self.canonical
 
 
+class GeneticSettings(Parameters):
+    """Offspring of the buffer's molecules by graph crossover and mutation, scored and put into the buffer."""
+
+    offspring: int = Field(0, ge=0, le=10_000, description="molecules bred a generation and sent to scoring; 0: none")
+    generations: int = Field(1, ge=1, le=100, description="generations a step; the second has the first among parents")
+    mutation_rate: float = Field(0.01, ge=0, le=1, description="share of offspring that are mutated as well")
+    population: int = Field(
+        64, ge=2, description="parents drawn from the buffer by rank; breeding begins once it holds as many molecules"
+    )
+    max_atoms: int = Field(40, ge=5, le=200, description="heavy atoms that an offspring may have")
+
+
 class ExecutionSettings(Parameters):
     """Where and how a run computes; none of it changes which molecules are good."""
 
@@ -96,6 +108,7 @@ class _Head(Parameters):
     diversity_filter: Table = Field({"name": "none"}, description="reward of molecules from crowded scaffolds")
     screen: Table = Field({}, description="what is sampled but not sent to scoring: optimization.screens")
     replay: ReplaySettings = ReplaySettings()
+    genetic: GeneticSettings = GeneticSettings()
     execution: ExecutionSettings = ExecutionSettings()
     failure: FailureSettings = FailureSettings()
     scoring: Table = Field(description="components, transforms and aggregation")
@@ -140,6 +153,7 @@ class RunSettings:
         check_execution(head.execution)
         _check_augmentation(head.augmentation, objective[1])
         _check_replay(head.replay, settings.diversity_filter[0])
+        _check_genetic(head.genetic, head.replay)
         return settings
 
     @property
@@ -192,6 +206,15 @@ def _check_replay(replay: ReplaySettings, diversity_filter: Any) -> None:
     for key in ("only", "with_batch", "purge"):
         if getattr(replay, key) and replay.updates == 0:
             raise ConfigError(f"replay.{key}: nothing is replayed; set replay.updates to 1 or more")
+
+
+def _check_genetic(genetic: GeneticSettings, replay: ReplaySettings) -> None:
+    if genetic.offspring and replay.updates == 0:
+        raise ConfigError("genetic.offspring: offspring are learned from by replay; set replay.updates to 1 or more")
+    if genetic.offspring and genetic.population > replay.size:
+        raise ConfigError(
+            f"genetic.population: the buffer never holds {genetic.population} molecules (replay.size = {replay.size})"
+        )
 
 
 def executor_table(execution: ExecutionSettings) -> Table:

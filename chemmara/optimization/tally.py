@@ -26,6 +26,7 @@ def tally(
     augmented: Augmented,
     replay_losses: Sequence[float],
     clock: Sequence[float],
+    offspring: int = 0,
 ) -> dict[str, float]:
     """The step's figures. ``clock`` holds the times before sampling, scoring, update and after it."""
     valid, total = scored.valid, scored.scores.total
@@ -49,6 +50,7 @@ def tally(
         "failed": int((valid & np.isnan(total) & ~scored.unpaid).sum()),
         "sampled": len(scored.texts),
         "not_sent": int(scored.unpaid.sum()),
+        "offspring": offspring,
         "penalised": int(scored.penalised.sum()),
         "kl": _mean(agent - prior),
         "agent_log_prob": _mean(agent),

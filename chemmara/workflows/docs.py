@@ -28,7 +28,7 @@ from chemmara.optimization.columns import COLUMNS
 from chemmara.optimization.filters import DIVERSITY_FILTERS
 from chemmara.optimization.methods import PRESETS
 from chemmara.optimization.screening import SCREENS, ScreenSettings
-from chemmara.optimization.settings import ExecutionSettings, ReplaySettings, _Head
+from chemmara.optimization.settings import ExecutionSettings, GeneticSettings, ReplaySettings, _Head
 from chemmara.policies.policy import POLICIES
 from chemmara.registry import Registry
 from chemmara.reporting.report import COLUMN_MEANINGS
@@ -177,8 +177,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "metrics_csv": lambda: _meanings(COLUMNS),
     "molecules_csv": lambda: _meanings(COLUMN_MEANINGS),
     "compare": metrics.markdown,
-    "run": lambda: parameters(_Head, but=("replay", "execution", "failure")),
+    "run": lambda: parameters(_Head, but=("replay", "genetic", "execution", "failure")),
     "replay": lambda: parameters(ReplaySettings),
+    "genetic": lambda: parameters(GeneticSettings),
     "execution": lambda: parameters(ExecutionSettings),
     "failure": lambda: parameters(FailureSettings),
     "train": lambda: parameters(TrainSettings),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from functools import cache
 from typing import Any, get_args
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chemmara.chemistry.molecules import read
@@ -23,6 +24,7 @@ PHENYLS = ["Cc1ccccc1", "CCc1ccccc1", "CCCc1ccccc1", "CCCCc1ccccc1", "OCc1ccccc1
 OTHERS = ["Cc1ccncc1", "CCCCCCO", "CCCCCCCO", "C1CCCCC1N"]
 
 
+@cache
 def remembered(smiles: str, reward: float) -> Remembered:
     molecule = read(smiles).molecule
     assert molecule
@@ -40,6 +42,7 @@ def test_every_rule_can_be_named_and_every_name_has_a_rule() -> None:
 
 
 @pytest.mark.parametrize("draw", list(DRAWS))
+@settings(max_examples=30)
 @given(size=st.integers(1, 12), seed=st.integers(0, 99))
 def test_every_draw_fits_repeats_itself_and_survives_json(draw: str, size: int, seed: int) -> None:
     first = buffer(draw=draw, batch_size=size)

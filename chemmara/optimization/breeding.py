@@ -1,0 +1,82 @@
+"""Breeding: offspring of the replay buffer's molecules, as far as the agent can write them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from chemmara.chemistry.genetics import breed
+from chemmara.chemistry.molecules import Molecule, read
+from chemmara.language.tokenizers import UnreadableText
+from chemmara.language.vocabulary import Vocabulary
+from chemmara.optimization.draws import rank_weights
+from chemmara.optimization.replay import Remembered
+from chemmara.optimization.rollout import Judge, Sampled, Seen
+from chemmara.optimization.screening import Screen
+from chemmara.optimization.settings import GeneticSettings
+
+TRIES = 8
+"""Pairs tried for each offspring that is wanted."""
+
+Write = Callable[[list[int]], tuple[str, str]]
+"""Ids to the SMILES that they stand for and to the string as written."""
+
+
+def offspring(
+    entries: Sequence[Remembered],
+    settings: GeneticSettings,
+    rank_coefficient: float,
+    vocabulary: Vocabulary,
+    write: Write,
+    screen: Screen,
+    seen: Seen,
+    *,
+    budget: int,
+    max_tokens: int,
+    rng: np.random.Generator,
+) -> tuple[list[list[int]], Sampled]:
+    """One generation: the ids of canonical spellings, and the batch of them as the screen judged it.
+
+    Parents are two of ``population`` molecules that are drawn by rank (``rank_weights``, with replacement) from
+    ``entries``, the best first; none are bred while there are fewer entries than that. Offspring that the run has
+    scored, that were bred in this generation already, or that the vocabulary cannot write within ``max_tokens`` are
+    left out. Those that the screen refuses stay in the batch with the reason, and others are tried for them.
+    """
+    wanted = min(settings.offspring, budget - seen.calls)
+    judge, batch, rows = Judge(screen, seen, wanted), Sampled([], [], [], [], [], 0), []
+    if wanted <= 0 or len(entries) < settings.population:
+        return [], batch
+    weights = rank_weights(len(entries), rank_coefficient)
+    pool = [entries[k].smiles for k in map(int, rng.choice(len(entries), settings.population, p=weights))]
+    met: dict[str, None] = {}
+    for _ in range(TRIES * wanted):
+        mother, father = (_molecule(pool[int(rng.integers(len(pool)))]) for _ in range(2))
+        child = breed(mother, father, settings.mutation_rate, rng, settings.max_atoms)
+        if child is None or child.smiles in seen.smiles or child.smiles in met:
+            continue
+        met[child.smiles] = None
+        ids = _encode(child, vocabulary, max_tokens)
+        if ids is None:
+            continue
+        text, string = write(ids)
+        judge.add(batch, [text], [string])
+        rows.append(ids)
+        if judge.admitted == wanted:
+            break
+    batch.batch_size = len(rows)
+    return rows, batch
+
+
+def _molecule(smiles: str) -> Molecule:
+    molecule = read(smiles).molecule
+    assert molecule is not None  # the buffer holds canonical SMILES of molecules
+    return molecule
+
+
+def _encode(molecule: Molecule, vocabulary: Vocabulary, max_tokens: int) -> list[int] | None:
+    try:
+        ids = vocabulary.encode(molecule.smiles)
+    except UnreadableText:
+        return None
+    return ids if len(ids) <= max_tokens else None
