@@ -5,11 +5,12 @@ A filter changes the reward that is learned from, never the reported score.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from chemmara.chemistry.molecules import Molecule, read
 from chemmara.chemistry.scaffolds import generic
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 else:
     np = lazy("numpy")
 
-DIVERSITY_FILTERS: Registry[type[DiversityFilter]] = Registry("diversity filter", ("chemmara.optimization.filters",))
+DIVERSITY_FILTERS: Registry[type[DiversityFilter]] = Registry(
+    "diversity filter", ("chemmara.optimization.filters", "chemmara.optimization.similarity_filter")
+)
 
 
 class DiversityFilter:
@@ -55,19 +58,54 @@ class NoFilter(DiversityFilter):
     """The reward is the score."""
 
 
+def step(n: int, size: int) -> float:
+    """1 up to a full bucket, then 0."""
+    return 1.0 if n <= size else 0.0
+
+
+def linear(n: int, size: int) -> float:
+    """1 - n/size, never below 0."""
+    return max(0.0, 1 - n / size)
+
+
+def sigmoid(n: int, size: int) -> float:
+    """1 - 1/(1 + exp(-(2 n/size - 1)/0.15)): one half where the bucket is half full."""
+    return 1 - 1 / (1 + math.exp(-(2 * n / size - 1) / 0.15))
+
+
+def tanh(n: int, size: int) -> float:
+    """1 - tanh(3 (n - 1)/size): all for the first one."""
+    return 1 - math.tanh(3 * (n - 1) / size)
+
+
+PENALTIES: dict[str, Callable[[int, int], float]] = {"step": step, "linear": linear, "sigmoid": sigmoid, "tanh": tanh}
+"""The share of its score that the n-th molecule (from 1) of a bucket of a size earns, as REINVENT 4 has them."""
+
+
 class BucketParameters(Parameters):
     """A bucket of molecules per scaffold."""
 
-    bucket_size: int = Field(25, ge=1, description="molecules of one scaffold that earn their full score")
+    bucket_size: int = Field(25, ge=1, description="molecules of one scaffold after which its bucket is full")
     minimum_score: float = Field(
         0.4, ge=0, le=1, description="molecules below it neither fill a bucket nor are filtered"
     )
+    penalty: Literal["step", "linear", "sigmoid", "tanh"] = Field(
+        "step",
+        description="what the n-th of a bucket of size b earns of its score: step, all up to n = b, then nothing; "
+        "linear, 1 - n/b; sigmoid, 1 - 1/(1 + exp(-(2n/b - 1)/0.15)); tanh, 1 - tanh(3(n - 1)/b)",
+    )
+
+    @model_validator(mode="after")
+    def _earns_something(self) -> BucketParameters:
+        if self.penalty == "linear" and self.bucket_size == 1:
+            raise ValueError("with penalty = 'linear' a bucket of 1 never earns anything; take 2 or more")
+        return self
 
 
 class BucketFilter(DiversityFilter):
-    """A bucket per scaffold: once it is full, further molecules of that scaffold earn nothing.
+    """A bucket per scaffold: the fuller it is, the less a further molecule of that scaffold earns.
 
-    A molecule met again earns what its scaffold earns now; an acyclic molecule is its own scaffold.
+    A molecule met again earns what a new one of its scaffold would now; an acyclic molecule is its own scaffold.
     """
 
     parameters: BucketParameters
@@ -81,13 +119,13 @@ class BucketFilter(DiversityFilter):
         self, molecules: Sequence[Molecule | None], scores: NDArray[np.float64], fresh: Sequence[bool]
     ) -> NDArray[np.float64]:
         rewards = scores.copy()
+        size, penalty = self.parameters.bucket_size, PENALTIES[self.parameters.penalty]
         for row, (molecule, is_fresh) in enumerate(zip(molecules, fresh)):
             if molecule is None or not scores[row] >= self.parameters.minimum_score:
                 continue
             key = self._bucket(molecule)
-            if self._filled[key] >= self.parameters.bucket_size:
-                rewards[row] = 0.0
-            elif is_fresh:
+            rewards[row] *= penalty(self._filled[key] + 1, size)
+            if is_fresh:
                 self._filled[key] += 1
         return rewards
 
@@ -123,3 +161,22 @@ class GenericFilter(BucketFilter):
 
     def _key(self, molecule: Molecule) -> str:
         return generic(molecule.mol)
+
+
+class SameMoleculeParameters(Parameters):
+    """Molecules that are met again."""
+
+    factor: float = Field(0.5, ge=0, le=1, description="share of its score that a molecule earns when it is met again")
+
+
+@DIVERSITY_FILTERS.register("same_molecule", SameMoleculeParameters)
+class SameMoleculeFilter(DiversityFilter):
+    """A molecule that the run has scored already earns less (REINVENT's PenalizeSameSmiles)."""
+
+    parameters: SameMoleculeParameters
+
+    def __call__(
+        self, molecules: Sequence[Molecule | None], scores: NDArray[np.float64], fresh: Sequence[bool]
+    ) -> NDArray[np.float64]:
+        rewards: NDArray[np.float64] = np.where(np.asarray(fresh, dtype=bool), scores, scores * self.parameters.factor)
+        return rewards

@@ -111,16 +111,24 @@ REPLAYS = [
 ]
 
 
-@pytest.mark.parametrize("replay", REPLAYS, ids=lambda replay: replay["draw"])
+FILTERS = [
+    {"name": "murcko", "bucket_size": 2, "minimum_score": 0.1},
+    {"name": "similarity", "bucket_size": 3, "minimum_score": 0.1, "penalty": "tanh"},
+    {"name": "same_molecule"},
+    {"name": "generic", "bucket_size": 9, "minimum_score": 0.1, "penalty": "sigmoid"},
+]
+
+
+@pytest.mark.parametrize(("replay", "diversity_filter"), zip(REPLAYS, FILTERS), ids=[r["draw"] for r in REPLAYS])
 def test_every_way_of_replay_learns_and_survives_a_restart(
-    config: Config, tmp_path: Path, replay: dict[str, Any]
+    config: Config, tmp_path: Path, replay: dict[str, Any], diversity_filter: dict[str, Any]
 ) -> None:
     table = config(
         oracle_budget=40,
         objective={"name": "vargrad"},
         augmentation=MARA,
         replay=replay,
-        diversity_filter={"name": "murcko", "bucket_size": 2, "minimum_score": 0.1},
+        diversity_filter=diversity_filter,
         execution={"threads": 1, "device": "cpu", "checkpoint_seconds": 0},
     )
     whole = run(table, tmp_path / "whole")
