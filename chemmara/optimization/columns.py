@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from chemmara.optimization.screening import SCREENS
+
+REFUSED = "refused_"
+"""Begins the column of each screen rule."""
+
 COLUMNS: dict[str, str] = {
     "step": "number of the step, from 1; step 0 holds the seed molecules, if there are any",
     "oracle_calls": "distinct valid canonical molecules of this run sent to scoring so far",
@@ -19,6 +24,7 @@ COLUMNS: dict[str, str] = {
     "not_sent": "valid rows that the screen, or the spent budget, kept from scoring",
     "offspring": "rows of molecules that were bred in the step, scored or refused; they come after the sampled ones",
     "penalised": "those of them that are learned from with reward 0",
+    **{f"{REFUSED}{name}": f"molecules that the screen's rule `{name}` has refused so far" for name in SCREENS.names()},
     "kl": "mean of log pi - log pi_ref over the batch, nats a sequence: an estimate of KL(agent || prior)",
     "agent_log_prob": "mean total log-probability of the batch under the agent, nats",
     "prior_log_prob": "mean total log-probability of the batch under the prior, nats",

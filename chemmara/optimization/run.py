@@ -165,12 +165,12 @@ def _finish(
         write_molecules(
             ledger, directory.key, directory.path / "molecules.csv", directory.method, directory.seed, labels
         )
-        ended = {**manifest, "end": now(), "stop_reason": learner.stop_reason, **history}
         if learner.screen:
-            ended["refused"] = dict(learner.screen.refused)
+            manifest = {**manifest, "refused": dict(learner.screen.refused)}
+            directory.write_manifest(manifest)
         # The manifest's end is the mark of a finished run, so it comes after everything that a finished run holds.
         write_report(directory.path)
-        directory.write_manifest(ended)
+        directory.write_manifest({**manifest, "end": now(), "stop_reason": learner.stop_reason, **history})
     except OSError as error:
         raise RunError(f"'{directory.path}' could not be written: {error.strerror}; go on with --resume") from None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -17,6 +18,7 @@ from chemmara.config import Parameters, Table, check
 from chemmara.errors import ConfigError
 from chemmara.lazy import lazy
 from chemmara.registry import Registry
+from chemmara.scoring.component import locate
 from chemmara.scoring.rows import NOT_SENT
 
 if TYPE_CHECKING:
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
 else:
     np = lazy("numpy")
 
-SCREENS: Registry[type[ScreenRule]] = Registry("screen rule", ("chemmara.optimization.screens",))
+SCREENS: Registry[type[ScreenRule]] = Registry(
+    "screen rule", ("chemmara.optimization.screens", "chemmara.optimization.screen_limits")
+)
 
 FULL = f"{NOT_SENT}: the step had its molecules"
 
@@ -39,6 +43,8 @@ class ScreenSettings(Parameters):
 
 class ScreenRule:
     """Base of a rule. It sees molecules that the run has not scored, in the order of sampling.
+
+    A constructor raises ConfigError, which begins with the key, for parameters that make no sense.
 
     ``penalise``: the agent learns from a refused molecule as from invalid text, with reward 0. Otherwise the molecule
     is as if it had not been sampled.
@@ -76,7 +82,10 @@ class Screen:
             entry, parameters = SCREENS.build_parameters(table, f"screen.rule[{number}]")
             if entry.name in dict(self.rules):
                 raise ConfigError(f"screen.rule[{number}]: '{entry.name}' stands there twice")
-            self.rules.append((entry.name, entry.item(parameters)))
+            try:
+                self.rules.append((entry.name, entry.item(parameters)))
+            except ConfigError as error:
+                raise ConfigError(f"screen.rule[{number}].{error}") from None
         self.refused: Counter[str] = Counter()
 
     def __bool__(self) -> bool:
@@ -112,8 +121,21 @@ class Screen:
             rule.load_state_dict(state["rules"][name])
 
 
-def check_screen(table: Table) -> ScreenSettings:
-    """A [screen] table with every default of its rules filled in. Raises :class:`ConfigError`."""
+def check_screen(table: Table, folder: str | Path = ".") -> ScreenSettings:
+    """A [screen] table with every default of its rules filled in, and paths made absolute (as [scoring] does).
+
+    Raises :class:`ConfigError`.
+    """
     settings = check(ScreenSettings, table, "screen")
-    rules = [{"name": name, **rule.parameters.model_dump(mode="json")} for name, rule in Screen(settings).rules]
+    located = [_located(rule, f"screen.rule[{number}]", Path(folder)) for number, rule in enumerate(settings.rule)]
+    settings = settings.model_copy(update={"rule": located})
+    rules = [
+        {"name": name, **rule.parameters.model_dump(mode="json", exclude_none=True)}
+        for name, rule in Screen(settings).rules
+    ]
     return settings.model_copy(update={"rule": rules})
+
+
+def _located(rule: Table, where: str, folder: Path) -> Table:
+    _, parameters = SCREENS.build_parameters(rule, where)
+    return {**rule, **{name: str(locate(value, folder)) for name, value in parameters if isinstance(value, Path)}}

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from chemmara.klrl.augmentation import Augmented
 from chemmara.klrl.objectives import LossOutput
+from chemmara.optimization.columns import REFUSED
 from chemmara.optimization.rollout import Scored
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def tally(
         "not_sent": int(scored.unpaid.sum()),
         "offspring": offspring,
         "penalised": int(scored.penalised.sum()),
+        **{f"{REFUSED}{name}": learner.screen.refused[name] for name, _ in learner.screen.rules},
         "kl": _mean(agent - prior),
         "agent_log_prob": _mean(agent),
         "prior_log_prob": _mean(prior),

@@ -82,10 +82,69 @@ def test_implausible_chemistry_is_refused_and_penalised() -> None:
     assert screen({"name": "plausible", "penalise": False}).judge(molecule(DIAZO))[1] is False
 
 
+@pytest.fixture
+def known(tmp_path: Path) -> Path:
+    path = tmp_path / "known.smi"
+    path.write_text("c1ccccc1C toluene\nOc1ccc(NC(C)=O)cc1 paracetamol\nC[C@H](N)C(=O)O alanine\n")
+    return path
+
+
+def test_a_known_molecule_is_refused_in_any_spelling(known: Path) -> None:
+    rule = screen({"name": "known", "file": str(known)})
+    assert rule.judge(molecule("CC(=O)Nc1ccc(O)cc1"))[0] == "not sent: known from known.smi"
+    assert rule.judge(molecule("C[C@@H](N)C(=O)O"))[0] is None
+    flat = screen({"name": "known", "file": str(known), "ignore_stereo": True})
+    assert flat.judge(molecule("C[C@@H](N)C(=O)O"))[0]
+    assert flat.judge(molecule(BENZENE))[0] is None
+
+
+def test_what_is_too_similar_is_refused(known: Path) -> None:
+    near = screen({"name": "similar", "references_file": str(known), "similarity": 0.5})
+    reason, penalised = near.judge(molecule("CC(=O)Nc1ccc(OC)cc1"))
+    assert reason == "not sent: its similarity to CC(=O)Nc1ccc(O)cc1 is 0.59"
+    assert not penalised
+    assert near.judge(molecule("CCCCCCN"))[0] is None
+    assert near.judge(molecule("CCCCCCN"))[0] is None, "what was sent is no reference, unless that is asked for"
+    run = screen({"name": "similar", "known": True, "similarity": 0.7})
+    assert run.judge(molecule("CCCCCCO"))[0] is None
+    assert run.judge(molecule("CCCCCCCO"))[0] == "not sent: its similarity to CCCCCCO is 1.00"
+    run.learn([molecule(PYRIDINE)], np.array([0.1]), np.array([True]))
+    assert run.judge(molecule(PYRIDINE))[0], "a seed molecule was scored, though nobody judged it"
+
+
+def test_windows_and_patterns_are_hard_limits() -> None:
+    limits = screen({"name": "windows", "windows": {"molecular_weight": {"high": 100}, "logp": {"low": 0, "high": 3}}})
+    assert limits.judge(molecule(TOLUENE)) == (None, False)
+    assert limits.judge(molecule("CC(=O)Nc1ccc(O)cc1")) == (
+        "not sent: molecular_weight 151.165 is outside of ..100",
+        True,
+    )
+    assert limits.judge(molecule("NCCO")) == ("not sent: logp -1.0626 is outside of 0..3", True)
+    patterns = screen({"name": "smarts", "match": ["c1ccccc1"], "avoid": ["[OH]", "[NH2]"], "penalise": False})
+    assert patterns.judge(molecule(TOLUENE)) == (None, False)
+    assert patterns.judge(molecule(PYRIDINE)) == ("not sent: lacks c1ccccc1", False)
+    assert patterns.judge(molecule("Oc1ccccc1")) == ("not sent: has [OH]", False)
+    assert patterns.refused == {"smarts": 2}
+
+
+def test_paths_of_a_screen_are_looked_for_beside_the_config(known: Path) -> None:
+    settings = check_screen({"rule": [{"name": "known", "file": "known.smi"}]}, known.parent)
+    assert settings.rule[0]["file"] == str(known)
+    assert check_screen({"rule": settings.rule}) == settings, "a resolved config means the same anywhere"
+
+
+NEEDED: dict[str, dict[str, Any]] = {
+    "windows": {"windows": {"logp": {"high": 2}}},
+    "smarts": {"avoid": ["[OH]"]},
+    "similar": {"known": True, "similarity": 0.5},
+}
+
+
 @pytest.mark.parametrize("entry", list(SCREENS), ids=lambda entry: entry.name)
-def test_state_survives_json(entry: Entry[Any]) -> None:
+def test_state_survives_json(entry: Entry[Any], known: Path) -> None:
     texts = [BENZENE, TOLUENE, PYRIDINE, "CCO", "CCCO", DIAZO, "c1ccc2ccccc2c1", "CC(=O)Nc1ccc(O)cc1"]
-    first, second = screen({"name": entry.name}), screen({"name": entry.name})
+    table = {"name": entry.name, **NEEDED.get(entry.name, {})} | ({"file": str(known)} if entry.name == "known" else {})
+    first, second = screen(table), screen(table)
     for text in texts[:5]:
         if first.judge(molecule(text))[0] is None:
             first.learn([molecule(text)], np.array([0.8]), np.array([True]))
@@ -109,7 +168,15 @@ def test_rows_beyond_the_batch_teach_only_what_was_sent() -> None:
     assert [bool(e) for e in scored.errors] == [False, True, True, False, True, True, False, True]
 
 
-SCREEN = {"draws": 4, "rule": [{"name": "plausible"}, {"name": "scaffold"}, {"name": "cluster", "minimum_score": 0.2}]}
+RULES = [
+    {"name": "smarts", "avoid": ["[#6]1~[#6]~[#6]1"]},
+    {"name": "scaffold"},
+    {"name": "similar", "known": True, "similarity": 0.8},
+    {"name": "plausible"},
+    {"name": "windows", "windows": {"heavy_atoms": {"low": 3}}},
+    {"name": "cluster", "minimum_score": 0.2},
+]
+SCREEN = {"draws": 4, "rule": RULES}
 
 
 class StopAfter(Watcher):
@@ -148,7 +215,11 @@ def test_a_screened_run_spends_no_call_on_what_it_refused_and_resumes(config: Co
     assert sum(int(row["not_sent"]) for row in metrics) == len(refused)
     assert any(int(row["sampled"]) > 8 for row in metrics), "it never sampled beyond the batch"
     told = json.loads((whole / "manifest.json").read_text())["refused"]
-    assert set(told) <= {"plausible", "scaffold", "cluster"}
+    assert set(told) <= {str(rule["name"]) for rule in RULES}
+    assert len(told) >= 2
+    assert {name: int(metrics[-1][f"refused_{name}"]) for name in told} == told
+    assert metrics[-1]["refused_known"] == "", "no such rule in this run"
+    assert "refused.plausible" in (whole / "report.html").read_text()
     with pytest.raises(RuntimeError, match="crash"):
         run("cut", watcher=StopAfter(3))
     assert (run("cut", resume=True) / "molecules.csv").read_bytes() == (whole / "molecules.csv").read_bytes()
@@ -161,5 +232,15 @@ def test_mistakes_are_named() -> None:
         check_screen({"rule": [{"name": "scaffold"}, {"name": "scaffold"}]})
     with pytest.raises(ConfigError, match=r"screen\.rule\[0\]\.similarity"):
         check_screen({"rule": [{"name": "cluster", "similarity": 1.5}]})
+    with pytest.raises(ConfigError, match=r"screen\.rule\[1\]\.windows: unknown descriptor 'logq'.*logp"):
+        check_screen({"rule": [{"name": "scaffold"}, {"name": "windows", "windows": {"logq": {"high": 3}}}]})
+    with pytest.raises(ConfigError, match=r"screen\.rule\[0\]\.file: file '.*absent\.smi' does not exist"):
+        check_screen({"rule": [{"name": "known", "file": "absent.smi"}]})
+    with pytest.raises(ConfigError, match=r"screen\.rule\[0\]\.avoid\[0\]: 'c1c' cannot be parsed as SMARTS"):
+        check_screen({"rule": [{"name": "smarts", "avoid": ["c1c"]}]})
+    with pytest.raises(ConfigError, match=r"screen\.rule\[0\]\.match: no SMARTS"):
+        check_screen({"rule": [{"name": "smarts"}]})
+    with pytest.raises(ConfigError, match=r"screen\.rule\[0\]\.known: nothing to be similar to"):
+        check_screen({"rule": [{"name": "similar"}]})
     with pytest.raises(ConfigError, match=r"screen.*draw"):
         check_screen({"draw": 3})
