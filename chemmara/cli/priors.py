@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="List and describe priors.", no_args_is_help=True)
+app = typer.Typer(help="List, describe, import and export priors.", no_args_is_help=True)
 
 
 def register(parent: typer.Typer) -> None:
@@ -51,3 +52,37 @@ def info(
     typer.echo(f"sha256: {prior.sha256()}")
     card = prior.card()
     typer.echo(f"\n{card}" if card else "no model card beside the weights")
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="a .prior of REINVENT 4 (classic model, LSTM or GRU)")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="directory for the prior; usable wherever a prior is")],
+    check: Annotated[
+        Path | None, typer.Option(help="CSV with SMILES and log_prob (nats) from REINVENT: says how far they agree")
+    ] = None,
+) -> None:
+    """Convert a prior of REINVENT 4. The file is read without running any code of it."""
+    from chemmara.workflows.exchange import compare_log_probs, import_prior
+
+    done = import_prior(file, out)
+    typer.echo(f"{done.architecture}, {done.tokens} tokens, written to {done.path}")
+    typer.echo(f"REINVENT cuts its sequences at {done.max_sequence_length} tokens")
+    if check is not None:
+        found = compare_log_probs(out, check)
+        typer.echo(
+            f"{found.molecules} log-probabilities: largest difference {found.plain:.1e} nats, "
+            f"{found.padded:.1e} with the padding that REINVENT counts"
+        )
+
+
+@app.command("export")
+def export(
+    name: Annotated[str, typer.Argument(help="a bundled name, a run directory, a directory or file of weights")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="file to write, such as my.prior")],
+    format: Annotated[str, typer.Option("--format", help="reinvent4")] = "reinvent4",
+) -> None:
+    """Write an LSTM or GRU prior, or a tuned agent, as a prior of REINVENT 4."""
+    from chemmara.workflows.exchange import export_prior
+
+    typer.echo(f"written: {export_prior(name, out, format)}")

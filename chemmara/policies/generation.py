@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from chemmara.language.vocabulary import END, PAD, START
@@ -34,17 +35,24 @@ def sample_sequences(
     generator: torch.Generator,
     temperature: float = 1.0,
     max_tokens: int = MAX_TOKENS,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    prefix: Sequence[int] = (),
 ) -> Sequences:
     """Draw ``n`` sequences from one stepper; ends as soon as every row has its end token.
 
     Padding and the start token are never drawn. Tokens are drawn by the exponential race: argmax of p / E with
-    E ~ Exp(1), one pass without a sort or a cumulative sum. Raises ValueError unless ``temperature`` and
-    ``max_tokens`` are positive.
+    E ~ Exp(1), one pass without a sort or a cumulative sum. ``top_k`` keeps the k likeliest tokens at each place (0:
+    all), ``top_p`` the fewest likeliest ones whose probabilities reach p; what is left is normalised. Every sequence
+    begins with the ids ``prefix``, which count for ``max_tokens`` and add nothing to ``log_prob``. Raises ValueError
+    unless ``temperature`` and ``max_tokens`` are positive, ``top_p`` is in (0, 1], and the prefix leaves room.
     """
     import torch
 
     if not temperature > 0 or max_tokens < 1:
         raise ValueError(f"temperature and max_tokens must be positive, got {temperature} and {max_tokens}")
+    if top_k < 0 or not 0 < top_p <= 1 or len(prefix) >= max_tokens:
+        raise ValueError(f"top_k {top_k}, top_p {top_p} or a prefix of {len(prefix)} tokens is out of range")
 
     device = generator.device
     written = torch.full((n, max_tokens), PAD, dtype=torch.int64, device=device)
@@ -52,9 +60,16 @@ def sample_sequences(
     rows = torch.arange(n, device=device)
     ids = torch.full((n,), START, dtype=torch.int64, device=device)
     alive = torch.ones(n, dtype=torch.bool, device=device)
-    for position in range(max_tokens):
+    for token in prefix:
+        stepper.step(ids)
+        ids = torch.full_like(ids, token)
+    if prefix:
+        written[:, : len(prefix)] = torch.tensor(prefix, device=device)
+    for position in range(len(prefix), max_tokens):
         logits = stepper.step(ids) / temperature
         logits[:, : START + 1] = -torch.inf
+        if top_k or top_p < 1:
+            logits = _likeliest(logits, top_k, top_p)
         log_probs = torch.log_softmax(logits, dim=-1)
         noise = torch.empty_like(log_probs).exponential_(generator=generator)
         ids = (log_probs - noise.log()).argmax(dim=-1)
@@ -69,6 +84,19 @@ def sample_sequences(
             stepper.keep(alive.nonzero()[:, 0])
             rows, ids, alive = rows[alive], ids[alive], alive[alive]
     return Sequences(written[:, : position + 1], total)
+
+
+def _likeliest(logits: Tensor, top_k: int, top_p: float) -> Tensor:
+    """``logits`` (B, V) with -inf in place of all but the likeliest; the likeliest of all always stays."""
+    import torch
+
+    ordered, order = logits.sort(dim=-1, descending=True)
+    if top_k:
+        ordered[:, top_k:] = -torch.inf
+    if top_p < 1:
+        probabilities = ordered.softmax(dim=-1)
+        ordered[probabilities.cumsum(dim=-1) - probabilities >= top_p] = -torch.inf
+    return torch.full_like(logits, -torch.inf).scatter(1, order, ordered)
 
 
 def concatenate(parts: list[Sequences]) -> Sequences:

@@ -116,7 +116,7 @@ class PackedLayer(torch.autograd.Function):
         )
 
 
-def packed_lstm(lstm: torch.nn.LSTM, embedded: Tensor, packing: Packing, dtype: torch.dtype) -> Tensor:
+def packed_lstm(lstm: torch.nn.RNNBase, embedded: Tensor, packing: Packing, dtype: torch.dtype) -> Tensor:
     """The last layer's h of packed inputs (N, in): (N, H) in ``dtype``. Dropout between layers as the module has it."""
     hidden = embedded.to(dtype)
     for layer in range(lstm.num_layers):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from chemmara.errors import ConfigError, nearest
 from chemmara.registry import Registry
 
 if TYPE_CHECKING:
@@ -13,9 +15,25 @@ if TYPE_CHECKING:
 
     from chemmara.language.vocabulary import Vocabulary
 
-POLICIES: Registry[Any] = Registry("policy", ("chemmara.policies.recurrent",))
+POLICIES: Registry[Any] = Registry("policy", ("chemmara.policies.recurrent", "chemmara.policies.attention"))
 
 MAX_TOKENS = 160
+
+
+def expand_size(table: Mapping[str, Any], where: str = "policy") -> dict[str, Any]:
+    """A policy's table with its ``size`` (small, base) replaced by the parameters that it stands for.
+
+    Parameters that the table names itself win. Raises :class:`ConfigError` for a size that the policy has not.
+    """
+    table = dict(table)
+    size = table.pop("size", None)
+    name = table.get("name")
+    if size is None or not isinstance(name, str):
+        return table
+    sizes: dict[str, dict[str, Any]] = getattr(POLICIES[name].parameters, "sizes", {})
+    if size not in sizes:
+        raise ConfigError(f"{where}.size: policy '{name}' has no size '{size}'{nearest(str(size), sizes)}")
+    return {"name": name, **sizes[size], **table}
 
 
 @dataclass(frozen=True)
@@ -40,9 +58,18 @@ class Policy(Protocol):
     vocabulary: Vocabulary
 
     def sample(
-        self, n: int, *, generator: torch.Generator, temperature: float = 1.0, max_tokens: int = MAX_TOKENS
+        self,
+        n: int,
+        *,
+        generator: torch.Generator,
+        temperature: float = 1.0,
+        max_tokens: int = MAX_TOKENS,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        prefix: Sequence[int] = (),
     ) -> Sequences:
-        """``n`` independent sequences. ``log_prob`` is that of the distribution sampled from (at ``temperature``)."""
+        """``n`` independent sequences that begin with the ids ``prefix``. ``log_prob`` is that of the distribution
+        sampled from (at ``temperature``, among the ``top_k`` and ``top_p`` likeliest tokens, given the prefix)."""
         ...
 
     def log_prob(self, ids: Tensor) -> Tensor:

@@ -14,7 +14,11 @@ from chemmara.policies.policy import POLICIES
 
 DRUGS = ["CC(=O)Oc1ccccc1C(=O)O", "CC(=O)Nc1ccc(O)cc1", "Cn1cnc2c1c(=O)n(C)c(=O)n2C", "BrCCCl"]
 # A registered policy that is not named here is built with its defaults.
-SMALL: dict[str, dict[str, Any]] = {"lstm": {"embedding_size": 8, "hidden_size": 16, "layers": 2}}
+SMALL: dict[str, dict[str, Any]] = {
+    "lstm": {"embedding_size": 8, "hidden_size": 16, "layers": 2},
+    "gru": {"embedding_size": 8, "hidden_size": 16, "layers": 2},
+    "transformer": {"width": 16, "layers": 2, "heads": 2},
+}
 
 
 def build_policy(name: str, vocabulary: Vocabulary, seed: int = 0, spread: float = 1.0) -> Any:

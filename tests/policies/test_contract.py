@@ -60,9 +60,10 @@ class TestWithEachTokenizer(PolicyContract):
     def test_padding_changes_no_log_prob(self, policy: Any) -> None:
         ids = policy.sample(20, generator=rng(), max_tokens=MAX_TOKENS).ids
         wider = torch.nn.functional.pad(ids, (0, 7), value=PAD)
-        torch.testing.assert_close(policy.log_prob(wider), policy.log_prob(ids), rtol=0, atol=1e-5)
+        # Relative too: sums over forty tokens are near -100 nats, where float32 has steps of 1e-5.
+        torch.testing.assert_close(policy.log_prob(wider), policy.log_prob(ids), rtol=1e-6, atol=1e-5)
         alone = torch.cat([policy.log_prob(row[row != PAD][None]) for row in ids])
-        torch.testing.assert_close(alone, policy.log_prob(ids), rtol=0, atol=1e-5)
+        torch.testing.assert_close(alone, policy.log_prob(ids), rtol=1e-6, atol=1e-5)
 
     def test_the_generator_decides_alone(self, policy: Any) -> None:
         state = torch.get_rng_state()
@@ -146,7 +147,8 @@ class TestOnATinyVocabulary(PolicyContract):
         policy.precision = precision
         n = 8000
         observed, expected = self.count(policy, tiny, n, 1.0)
-        assert chisquare(*self.pool(observed, expected)).pvalue > 1e-3
+        # 1e-4: there are half a dozen of these for each architecture, and each must pass.
+        assert chisquare(*self.pool(observed, expected)).pvalue > 1e-4
 
     def test_the_test_above_can_fail(self, policy: Any, tiny: Vocabulary) -> None:
         observed, expected = self.count(policy, tiny, 8000, 1.3)

@@ -1,0 +1,88 @@
+"""What the networks of all policies share. Only imported where a model is built or loaded: this module needs torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from chemmara.language.vocabulary import PAD, START, Vocabulary
+from chemmara.policies.generation import Stepper, concatenate, sample_sequences
+from chemmara.policies.memory import keep_freed_memory
+from chemmara.policies.policy import MAX_TOKENS, Sequences
+from chemmara.policies.precision import Precision, autocast, resolve
+
+SAMPLE_BATCH = 512
+
+
+class TokenNetwork(nn.Module):
+    """pi(token | tokens before), a :class:`chemmara.policies.policy.Policy`.
+
+    A network adds :meth:`logits` and :meth:`stepper`. ``precision`` sets the format of the matrix products in training,
+    sampling and log_prob alike; sums over tokens and the softmax are float32 always.
+    """
+
+    architecture: str
+
+    def __init__(self, vocabulary: Vocabulary, parameters: Any) -> None:
+        super().__init__()
+        keep_freed_memory()
+        self.vocabulary = vocabulary
+        self.parameters_ = parameters
+        self.precision: Precision = "auto"
+
+    def logits(self, inputs: Tensor) -> Tensor:
+        """Logits (B, T, V) of the token after each of ``inputs`` (B, T), given those up to it."""
+        raise NotImplementedError
+
+    def stepper(self, size: int, dtype: torch.dtype) -> Stepper:
+        """The state of ``size`` sequences that are being written, with weights of ``dtype``."""
+        raise NotImplementedError
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def token_log_probs(self, ids: Tensor) -> Tensor:
+        """log pi of each token given those before it, (B, T) float32; 0 at padding."""
+        ids = ids.to(self.device)
+        inputs = F.pad(ids[:, :-1], (1, 0), value=START)
+        with autocast(self.precision, self.device):
+            logits = self.logits(inputs)
+        # Padding and start are never sampled, so the distribution leaves them out here as well.
+        logits = logits.float()[..., START + 1 :]
+        targets = (ids - (START + 1)).masked_fill(ids == PAD, -100)
+        losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="none")
+        return -losses.view_as(ids)
+
+    def log_prob(self, ids: Tensor) -> Tensor:
+        """Total log-probability of padded ids (B, T) in nats, end token included: (B,) float32."""
+        return self.token_log_probs(ids).sum(dim=1)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        *,
+        generator: torch.Generator,
+        temperature: float = 1.0,
+        max_tokens: int = MAX_TOKENS,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        prefix: Sequence[int] = (),
+    ) -> Sequences:
+        """``n`` sequences, as :func:`sample_sequences` draws them, with their log-probabilities."""
+        reduced = resolve(self.precision, self.device) == "bfloat16"
+        dtype = torch.bfloat16 if reduced else torch.float32
+        parts = []
+        for start in range(0, n, SAMPLE_BATCH):
+            size = min(SAMPLE_BATCH, n - start)
+            part = sample_sequences(
+                self.stepper(size, dtype), size, generator=generator, temperature=temperature, max_tokens=max_tokens,
+                top_k=top_k, top_p=top_p, prefix=prefix,
+            )  # fmt: skip
+            parts.append(part)
+        return concatenate(parts)
