@@ -142,10 +142,21 @@ class Learner(pl.LightningModule):
         """The step's own update. Rows beyond the batch that teach nothing are left out before the model sees them."""
         rows = np.flatnonzero(~scored.extra | scored.first)
         texts, molecules = [scored.texts[row] for row in rows], [scored.molecules[row] for row in rows]
-        masks = scored.learnable[rows], scored.distinct[rows]
-        at = torch.from_numpy(rows)
+        learnable, distinct = scored.learnable[rows], scored.distinct[rows]
+        at, rewards = torch.from_numpy(rows), rewards[rows]
+        ids, prior_log_prob = ids[at.to(ids.device)], prior_log_prob[at]
+        joining = self.replay.joining(self.rng)
+        if joining:
+            ids = torch.from_numpy(pad([*unpadded(ids), *(entry.ids for entry in joining)])).to(ids.device)
+            texts += self._read(ids[len(rows) :])[0]
+            molecules += [read(entry.smiles).molecule for entry in joining]
+            rewards = np.append(rewards, [entry.reward for entry in joining])
+            learnable = np.append(learnable, np.ones(len(joining), dtype=bool))
+            distinct = np.append(distinct, first_of(molecules)[len(rows) :])
+            also = torch.tensor([entry.prior_log_prob for entry in joining], device=prior_log_prob.device)
+            prior_log_prob = torch.cat([prior_log_prob, also])
         with torch.set_grad_enabled(not self.head.replay.only):
-            return self._update(ids[at.to(ids.device)], texts, molecules, rewards[rows], masks, prior_log_prob[at])
+            return self._update(ids, texts, molecules, rewards, (learnable, distinct), prior_log_prob)
 
     def _update(
         self,
@@ -221,7 +232,7 @@ class Learner(pl.LightningModule):
 
     def _remember(self, ids: Tensor, scored: Scored, rewards: np.ndarray, prior: Tensor) -> list[Remembered]:
         """Offer the buffer the scored molecules; those to learn from come back."""
-        if not self.head.replay.updates:
+        if not self.head.replay.used:
             return []
         rows = unpadded(ids)
         molecules = {

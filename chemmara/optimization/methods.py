@@ -8,6 +8,7 @@ from typing import Any
 from chemmara.config import Table, merge
 from chemmara.errors import ConfigError, nearest
 
+# fmt: off
 PRESETS: dict[str, Table] = {
     # REINVENT's squared loss on each batch, nothing else.
     "vanilla": {
@@ -27,18 +28,47 @@ PRESETS: dict[str, Table] = {
         "augmentation": {"name": "none"},
         "diversity_filter": {"name": "murcko", "bucket_size": 25, "minimum_score": 0.4},
     },
-    # Thomas et al. 2022: the best quarter of each batch, with their sigma.
+    # Thomas et al. 2022: the better half of each batch, with their sigma and step size (SMILES-RNN's defaults).
     "ahc": {
-        "objective": {"name": "ahc", "fraction": 0.25, "sigma": 60.0},
+        "objective": {"name": "ahc", "fraction": 0.5, "sigma": 60.0, "learning_rate": 5e-4},
         "augmentation": {"name": "none"},
         "diversity_filter": {"name": "none"},
     },
-    # Guo and Schwaller 2024: the 100 best molecules, in fresh spellings, two rounds a step.
+    # Guo and Schwaller 2024: ten of the 100 best join each update, then two rounds on the batch and all of the 100 in
+    # fresh spellings; what lies in a full bucket is forgotten first.
     "augmented_memory": {
-        "objective": {"name": "reinvent"},
+        "objective": {"name": "reinvent", "sigma": 128.0, "learning_rate": 1e-4},
         "augmentation": {"name": "none"},
         "diversity_filter": {"name": "murcko", "bucket_size": 25, "minimum_score": 0.4},
-        "replay": {"updates": 2, "size": 100, "batch_size": 100, "randomize": True},
+        "replay": {
+            "updates": 2, "size": 100, "batch_size": 100, "randomize": True, "with_batch": True, "join": 10,
+            "purge": True,
+        },
+    },
+    # Guo and Schwaller 2024, arXiv 2405.17066: Augmented Memory with small batches and ten rounds.
+    "saturn": {
+        "batch_size": 16,
+        "objective": {"name": "reinvent", "sigma": 128.0, "learning_rate": 1e-4},
+        "augmentation": {"name": "none"},
+        "diversity_filter": {"name": "murcko", "bucket_size": 10, "minimum_score": 0.0},
+        "replay": {
+            "updates": 10, "size": 100, "batch_size": 100, "randomize": True, "with_batch": True, "join": 10,
+            "purge": True,
+        },
+    },
+    # Kim et al. 2024, arXiv 2402.05961: trajectory balance on a rank-weighted buffer alone, which Graph-GA feeds too.
+    "genetic_gfn": {
+        "objective": {
+            "name": "trajectory_balance", "sigma": 50.0, "prior_exponent": 0.0, "k1_weight": 0.01,
+            "learning_rate": 5e-4, "log_z": 5.0, "log_z_learning_rate": 0.1,
+        },
+        "augmentation": {"name": "none"},
+        "diversity_filter": {"name": "none"},
+        "replay": {
+            "updates": 8, "size": 1024, "batch_size": 64, "draw": "rank", "rank_coefficient": 0.01, "only": True,
+            "canonical": True,
+        },
+        "genetic": {"offspring": 8, "generations": 2, "mutation_rate": 0.01, "population": 64},
     },
     # The best that we know so far: docs/methods.md has the measurement.
     "default": {
@@ -48,6 +78,7 @@ PRESETS: dict[str, Table] = {
         "replay": {"updates": 2, "per_scaffold": 1, "batch_size": 32},
     },
 }
+# fmt: on
 Names = Sequence[str]
 
 

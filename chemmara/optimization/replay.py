@@ -13,7 +13,7 @@ from chemmara.chemistry.molecules import randomize
 from chemmara.klrl.augmentation import ModeParameters
 from chemmara.language.tokenizers import UnreadableText
 from chemmara.language.vocabulary import Vocabulary
-from chemmara.optimization.draws import DRAWS
+from chemmara.optimization.draws import DRAWS, uniform
 from chemmara.optimization.labels import ModeLabels
 from chemmara.optimization.settings import ReplaySettings
 
@@ -80,6 +80,10 @@ class ReplayBuffer:
     def draw(self, rng: np.random.Generator) -> list[Remembered]:
         """Up to ``batch_size`` molecules, by the rule that the settings name."""
         return [self.entries[k] for k in DRAWS[self.settings.draw](self, self.settings.batch_size, rng)]
+
+    def joining(self, rng: np.random.Generator) -> list[Remembered]:
+        """Up to ``join`` distinct molecules, uniformly."""
+        return [self.entries[k] for k in uniform(self, self.settings.join, rng)] if self.settings.join else []
 
     def spell(self, entry: Remembered, vocabulary: Vocabulary, rng: np.random.Generator) -> Sequence[int]:
         """The ids to learn: as sampled, canonical, or of a fresh random spelling, where the vocabulary has them."""

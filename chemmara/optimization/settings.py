@@ -40,6 +40,11 @@ class ReplaySettings(Parameters):
     with_batch: bool = Field(
         False, description="each replay update also holds the step's own valid molecules, spelled as the replayed ones"
     )
+    join: int = Field(
+        0,
+        ge=0,
+        description="molecules of the buffer, drawn uniformly, that join the step's own update as first sampled",
+    )
     only: bool = Field(False, description="no update on the sampled batch itself: it feeds the buffer alone")
     randomize: bool = Field(False, description="write each replayed molecule in a random spelling")
     canonical: bool = Field(False, description="write each replayed molecule in its canonical spelling")
@@ -63,6 +68,11 @@ class ReplaySettings(Parameters):
     def respelled(self) -> bool:
         """Whether replayed molecules may be written in another way than they were sampled in."""
         return self.randomize or self.canonical
+
+    @property
+    def used(self) -> bool:
+        """Whether anything of the buffer is learned from."""
+        return self.updates > 0 or self.join > 0
 
 
 class GeneticSettings(Parameters):
@@ -203,13 +213,15 @@ def _check_replay(replay: ReplaySettings, diversity_filter: Any) -> None:
             f"replay.purge: the diversity filter '{diversity_filter.name}' has no buckets that could be full; "
             "set diversity_filter.name = 'murcko', for instance"
         )
+    if replay.only and replay.join:
+        raise ConfigError("replay.join: with only = true there is no update of the step's own that could be joined")
     for key in ("only", "with_batch", "purge"):
         if getattr(replay, key) and replay.updates == 0:
             raise ConfigError(f"replay.{key}: nothing is replayed; set replay.updates to 1 or more")
 
 
 def _check_genetic(genetic: GeneticSettings, replay: ReplaySettings) -> None:
-    if genetic.offspring and replay.updates == 0:
+    if genetic.offspring and not replay.used:
         raise ConfigError("genetic.offspring: offspring are learned from by replay; set replay.updates to 1 or more")
     if genetic.offspring and genetic.population > replay.size:
         raise ConfigError(
@@ -259,7 +271,7 @@ def _is_path(text: str) -> bool:
 def _seeds(replay: ReplaySettings, folder: Path, prior: Prior) -> Path | None:
     if replay.seed_molecules is None:
         return None
-    if replay.updates == 0:
+    if not replay.used:
         raise ConfigError("replay.seed_molecules: seeds are learned from by replay; set replay.updates to 1 or more")
     path = Path(replay.seed_molecules).expanduser()
     path = folder / path if not path.is_absolute() and (folder / path).exists() else path

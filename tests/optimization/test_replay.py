@@ -126,6 +126,7 @@ def test_spellings() -> None:
         ({"replay": {"updates": 1, "randomize": True, "canonical": True}}, r"replay\.canonical.*not both"),
         ({"replay": {"updates": 1, "purge": True}}, r"replay\.purge.*'none' has no buckets.*murcko"),
         ({"replay": {"only": True}}, r"replay\.only.*replay\.updates"),
+        ({"replay": {"updates": 1, "only": True, "join": 2}}, r"replay\.join.*no update of the step's own"),
         ({"replay": {"with_batch": True}}, r"replay\.with_batch.*replay\.updates"),
     ],
 )

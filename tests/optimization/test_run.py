@@ -15,6 +15,8 @@ from chemmara.errors import ConfigError, RunError, UserError
 from chemmara.klrl.augmentation import AUGMENTATIONS
 from chemmara.klrl.objectives import OBJECTIVES
 from chemmara.optimization.columns import COLUMNS
+from chemmara.optimization.learner import Learner
+from chemmara.optimization.methods import PRESETS
 from chemmara.optimization.run import Watcher
 from chemmara.optimization.settings import RunSettings
 from chemmara.scoring.ledger import Ledger
@@ -107,7 +109,7 @@ REPLAYS = [
     {"draw": "rank", "only": True, "canonical": True, "updates": 2, "batch_size": 8, "size": 30},
     {"draw": "cluster", "with_batch": True, "randomize": True, "purge": True, "per_cluster": 3, **REPLAY},
     {"draw": "scaffold", "per_scaffold": 2, **REPLAY},
-    {"draw": "top", "with_batch": True, **REPLAY, "randomize": False},
+    {"draw": "top", "with_batch": True, "join": 3, **REPLAY, "randomize": False},
 ]
 
 
@@ -139,6 +141,63 @@ def test_every_way_of_replay_learns_and_survives_a_restart(
     losses = [row["replay_loss"] for row in rows(cut / "metrics.csv")]
     assert losses == [row["replay_loss"] for row in rows(whole / "metrics.csv")]
     assert len(set(losses)) == len(losses), "the agent or what it replays changes each step"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_runs(config: Config, tmp_path: Path, name: str) -> None:
+    table = config(max_steps=3, oracle_budget=200)
+    directory = optimize(table, tmp_path, methods=[name], report=False) / name / "seed-0"
+    assert len(rows(directory / "metrics.csv")) == 3
+
+
+def sizes_of_updates(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replay: dict[str, Any]
+) -> list[tuple[int, bool]]:
+    """(rows, from the buffer) of each update."""
+    found: list[tuple[int, bool]] = []
+    update = Learner._update
+
+    def record(learner: Learner, ids: Any, *arguments: Any) -> Any:
+        found.append((len(ids), arguments[3] is None))
+        return update(learner, ids, *arguments)
+
+    monkeypatch.setattr(Learner, "_update", record)
+    run(config(replay=replay, max_steps=4), tmp_path)
+    return found
+
+
+def test_molecules_of_the_buffer_join_the_steps_own_update(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = sizes_of_updates(config, tmp_path, monkeypatch, {"join": 3, "size": 20})
+    assert own == [(8, False), *[(11, False)] * 3], "none yet in the first step, and no update but the steps' own"
+
+
+def test_a_round_holds_the_batch_beside_the_buffer(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replay = {"updates": 2, "batch_size": 5, "size": 5, "with_batch": True, "randomize": True}
+    found = sizes_of_updates(config, tmp_path, monkeypatch, replay)
+    rounds = [size for size, replayed in found if replayed]
+    assert len(rounds) == 8
+    assert all(rounds[k] == rounds[k + 1] for k in (0, 2, 4, 6))
+    assert all(5 < size <= 13 for size in rounds)
+
+
+def test_replay_alone_leaves_the_agent_as_it_was_while_the_buffer_is_empty(
+    config: Config, tmp_path: Path, selfies_prior: Path
+) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    heavy = {"name": "molecular_weight", "transform": {"name": "step", "low": 5000.0, "high": 6000.0}}
+    agents = {}
+    for only in (True, False):
+        table = config(replay={**REPLAY, "only": only}, max_steps=3, scoring={"component": [heavy]})
+        agents[only] = load_file(run(table, tmp_path / str(only)) / "agent" / "policy.safetensors")
+    prior = load_file(selfies_prior)
+    assert all(torch.equal(agents[True][name], weights) for name, weights in prior.items())
+    assert not all(torch.equal(agents[False][name], weights) for name, weights in prior.items())
 
 
 LEARNING = [
