@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,11 @@ from chemmara.optimization.rollout import Judge, Sampled, Seen
 from chemmara.optimization.screening import Screen
 from chemmara.policies.generation import concatenate
 from chemmara.policies.policy import Sequences
+
+MARGIN = 1.15
+"""Sampled beyond the expected need: a second top-up costs more than a few sequences too many."""
+LEAST = 16
+"""Sequences of a top-up: smaller batches leave the processor idle."""
 
 Decode = Callable[[Tensor], tuple[list[str], list[str]]]
 """Ids (B, T) to SMILES and to the strings as written."""
@@ -33,12 +39,26 @@ def draw(
     judge = Judge(screen, seen, min(batch_size, budget - seen.calls))
     parts: list[Sequences] = []
     batch = Sampled([], [], [], [], [], batch_size)
-    for _ in range(screen.draws):
-        parts.append(agent.sample(batch_size, generator=generator, max_tokens=max_tokens))
+    number, most = batch_size, screen.draws * batch_size
+    while number:
+        parts.append(agent.sample(number, generator=generator, max_tokens=max_tokens))
         judge.add(batch, *decode(parts[-1].ids))
-        if judge.admitted >= judge.wanted:
-            break
+        number = further(judge.wanted - judge.admitted, judge.admitted, len(batch.texts), most)
     return concatenate(parts) if len(parts) > 1 else parts[0], batch
+
+
+def further(missing: int, admitted: int, sampled: int, most: int) -> int:
+    """How many sequences to sample next: what it should take to fill the batch, by the share that passed so far.
+
+    Whole batches would on average overshoot by half a batch, and each sequence costs sampling and two models.
+
+    >>> further(missing=32, admitted=32, sampled=64, most=384), further(missing=0, admitted=64, sampled=100, most=384)
+    (74, 0)
+    """
+    if missing <= 0:
+        return 0
+    wanted = math.ceil(MARGIN * missing * sampled / max(admitted, 1))
+    return min(max(wanted, LEAST), most - sampled)
 
 
 def as_given(texts: list[str], strings: list[str]) -> Sampled:
