@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Before torch is imported: several test processes with several threads each are slower than one thread each.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # fmt: off
 DRUGS = [
