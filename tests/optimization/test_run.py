@@ -193,7 +193,10 @@ def test_replay_alone_leaves_the_agent_as_it_was_while_the_buffer_is_empty(
     heavy = {"name": "molecular_weight", "transform": {"name": "step", "low": 5000.0, "high": 6000.0}}
     agents = {}
     for only in (True, False):
-        table = config(replay={**REPLAY, "only": only}, max_steps=3, scoring={"component": [heavy]})
+        objective = {"name": "trajectory_balance", "log_z": 5.0}  # others rest at reward 0 while agent = prior
+        table = config(
+            replay={**REPLAY, "only": only}, max_steps=3, scoring={"component": [heavy]}, objective=objective
+        )
         agents[only] = load_file(run(table, tmp_path / str(only)) / "agent" / "policy.safetensors")
     prior = load_file(selfies_prior)
     assert all(torch.equal(agents[True][name], weights) for name, weights in prior.items())
