@@ -99,6 +99,7 @@ def _register() -> None:
         components,
         doctor,
         export,
+        finetune,
         optimize,
         priors,
         sample,
@@ -108,7 +109,7 @@ def _register() -> None:
         validate,
     )
 
-    working = (optimize, compare, benchmark, export, score, sample, train, study)
+    working = (optimize, compare, benchmark, export, score, sample, train, finetune, study)
     for module in (*working, validate, components, priors, doctor):
         module.register(app)
 

@@ -25,7 +25,10 @@ class TokenBatches:
     drawn in random order into a window, and the window is shuffled. Inside a window, molecules of like length share
     a batch (a random batch of ChEMBL would be padding to four tenths). ``randomize`` writes each molecule in a random
     spelling, seeded by (seed, epoch, row); a spelling outside the vocabulary or longer than ``max_tokens`` falls back
-    to the stored one. ``state_dict`` remembers epoch and batch, as Lightning's stateful data loaders do.
+    to the stored one. With several processes every batch is dealt out among them, row by row: each has as many rows,
+    rows of padding where they do not go round, so that a step is the same molecules however many share it. ``pin``
+    gives tensors in pinned memory, from which a GPU takes them while it works. ``state_dict`` remembers epoch and
+    batch, as Lightning's stateful data loaders do.
     """
 
     def __init__(
@@ -39,18 +42,18 @@ class TokenBatches:
         max_tokens: int = 128,
         rank: int = 0,
         world_size: int = 1,
+        pin: bool = False,
     ) -> None:
         self.corpus, self.batch_size, self.seed = corpus, batch_size, seed
         self.shuffle, self.randomize, self.max_tokens = shuffle, randomize, max_tokens
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.pin = rank, world_size, pin
         self.epoch = self.done = 0
         self._sizes = self._window_sizes()
 
     def _window_sizes(self) -> int:
         window = BLOCK * BLOCKS_IN_WINDOW
         full, rest = divmod(len(self.corpus), window)
-        batches = full * -(-window // self.batch_size) + -(-rest // self.batch_size)
-        return batches // self.world_size if self.world_size > 1 else batches
+        return full * -(-window // self.batch_size) + -(-rest // self.batch_size)
 
     def __len__(self) -> int:
         return self._sizes
@@ -65,17 +68,17 @@ class TokenBatches:
             if number < skip:
                 continue
             self.done = number + 1
-            ids = self._spelled(rows) if self.randomize else self.corpus.batch(rows)
-            yield torch.from_numpy(ids)
+            tensor = torch.from_numpy(self._ids(rows))
+            yield tensor.pin_memory() if self.pin else tensor
+
+    def _ids(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """This process's part of a batch."""
+        own = rows[self.rank :: self.world_size]
+        ids = self._spelled(own) if self.randomize else self.corpus.batch(own)
+        missing = -(-len(rows) // self.world_size) - len(own)
+        return np.pad(ids, ((0, missing), (0, max(1 - ids.shape[1], 0))), constant_values=PAD) if missing else ids
 
     def _batches(self) -> Iterator[NDArray[np.int64]]:
-        for number, rows in enumerate(self._all_batches()):
-            if number // self.world_size >= len(self):
-                return
-            if number % self.world_size == self.rank:
-                yield rows
-
-    def _all_batches(self) -> Iterator[NDArray[np.int64]]:
         rng = np.random.default_rng([self.seed, self.epoch])
         total = len(self.corpus)
         blocks = np.arange(-(-total // BLOCK))

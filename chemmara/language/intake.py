@@ -61,6 +61,13 @@ class Refusals:
         return " " + ", ".join(f"{name} ({count:,})" for name, count in found[:CULPRITS]) + more
 
 
+class AllHeldOut(UserError):
+    """Every molecule fell to the part that is held out."""
+
+    def __init__(self) -> None:
+        super().__init__("all molecules are held out, none is left; hold out a smaller share")
+
+
 def prepare(
     files: Sequence[str | Path],
     folder: str | Path,
@@ -78,7 +85,7 @@ def prepare(
     Without ``vocabulary`` the tokens found make one, in the order of first appearance. SMILES are canonicalized unless
     ``keep_as_written``. ``holdout`` is the share of molecules that go to a second corpus in ``folder/held_out``,
     chosen by hash, so that every copy of a molecule falls on one side. Raises :class:`UserError` if no line can be
-    used; nothing is written then.
+    used; nothing is written then. Raises :class:`AllHeldOut` if all of a few molecules fell on the other side.
     """
     folder = Path(folder)
     name = TOKENIZERS[vocabulary.tokenizer_name if vocabulary else tokenizer].name
@@ -92,7 +99,7 @@ def prepare(
         for chunk in _converted(convert, _chunks(_lines(files, column), CHUNK), workers):
             intake.add(chunk, writers, holdout)
         if not writers[0].count:
-            raise _unusable(files, intake.refusals)
+            raise AllHeldOut if writers[-1].count else _unusable(files, intake.refusals)
         for writer in writers:
             writer.finish({"tokens": list(intake.numbers), "tokenizer": name})
     return Corpus(folder), intake.refusals

@@ -21,6 +21,7 @@ from chemmara.interrupts import Interrupts
 from chemmara.policies.memory import give_back_memory
 
 LAST = "last.ckpt"
+TOGETHER_EVERY = 10
 
 
 @contextmanager
@@ -115,10 +116,18 @@ class TimedCheckpoint(pl.Callback):
         self.interrupts.take_back()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if self.interrupts.requested:
+        stop, due = self.interrupts.requested, time.monotonic() - self._saved_at >= self.seconds
+        if getattr(trainer, "world_size", 1) > 1:
+            # All processes write at the same step or none does; asking at every step would hold them up.
+            if trainer.global_step % TOGETHER_EVERY:
+                return
+            agree = trainer.strategy.reduce_boolean_decision
+            stop, due = agree(stop, all=False), agree(due, all=False)
+            self.interrupts.requested = stop
+        if stop:
             self.save(trainer)
             self.interrupts.check()
-        if time.monotonic() - self._saved_at >= self.seconds:
+        if due:
             self.save(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, *_: Any) -> None:

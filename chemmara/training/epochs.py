@@ -49,7 +49,15 @@ class EpochTable(pl.Callback):
         self._add_row(trainer, module, trainer.current_epoch + 1)
 
     def _add_row(self, trainer: pl.Trainer, module: Any, epoch: int) -> None:
-        policy, settings = module.policy, self.settings
+        train_nll = module.training_nll()
+        row = self._measure(trainer, module.policy, epoch, train_nll) if trainer.is_global_zero else {}
+        self.rows.append(trainer.strategy.broadcast(row))
+        if trainer.is_global_zero:
+            self.write()
+            self._say(self.rows[-1])
+
+    def _measure(self, trainer: pl.Trainer, policy: Any, epoch: int, train_nll: float) -> dict[str, Any]:
+        settings = self.settings
         policy.eval()
         batches = TokenBatches(self.held_out, settings.batch_size, shuffle=False)
         limit = max(VALIDATION_ROWS // settings.batch_size, 1)
@@ -57,21 +65,19 @@ class EpochTable(pl.Callback):
         generator = torch.Generator(device=policy.device).manual_seed(settings.seed + epoch - 1)
         quality = sample_quality(policy, self.corpus, settings.samples, generator, settings.max_tokens)
         policy.train()
-        self.rows.append(
-            {
-                "epoch": epoch,
-                "step": trainer.global_step,
-                "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
-                "train_nll": module.training_nll(),
-                "valid_nll": valid_nll,
-                **quality,
-                "seconds": round(time.monotonic() - self._started, 1),
-            }
-        )
-        self.write()
-        row = self.rows[-1]
+        return {
+            "epoch": epoch,
+            "step": trainer.global_step,
+            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+            "train_nll": train_nll,
+            "valid_nll": valid_nll,
+            **quality,
+            "seconds": round(time.monotonic() - self._started, 1),
+        }
+
+    def _say(self, row: dict[str, Any]) -> None:
         self.say(
-            f"epoch {row['epoch']}: loss {row['train_nll']:.2f}, validation {valid_nll:.2f} nats a molecule; "
+            f"epoch {row['epoch']}: loss {row['train_nll']:.2f}, validation {row['valid_nll']:.2f} nats a molecule; "
             f"valid {row['validity']:.3f}, unique {row['uniqueness']:.3f}, novel {row['novelty']:.3f}"
         )
 

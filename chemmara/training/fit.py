@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,18 +17,19 @@ from chemmara.chemistry.files import read_records
 from chemmara.errors import UserError
 from chemmara.interrupts import Interrupts
 from chemmara.language.batches import TokenBatches
-from chemmara.language.corpus import HELD_OUT, Corpus
-from chemmara.language.intake import prepare
+from chemmara.language.corpus import HELD_OUT, Corpus, CorpusWriter
+from chemmara.language.intake import AllHeldOut, Refusals, prepare
 from chemmara.policies.catalog import CARD, WEIGHTS, find_prior
 from chemmara.policies.checkpoints import LAST, AtomicCheckpointIO, TimedCheckpoint, quiet_lightning
-from chemmara.policies.policy import POLICIES
+from chemmara.policies.policy import POLICIES, expand_size
 from chemmara.policies.storage import load_policy, save_policy
 from chemmara.training.card import model_card
 from chemmara.training.epochs import EpochTable, ProgressLine, Say
 from chemmara.training.likelihood import LikelihoodModule
 from chemmara.training.settings import TrainSettings
+from chemmara.training.stopping import EarlyStop
 
-HELD_OUT_SHARE = 0.02
+LARGER_SHARES = (0.1, 0.2, 0.35, 0.5)  # tried in turn where the share asked for holds out no molecule
 
 
 def train(
@@ -47,6 +50,8 @@ def train(
     """
     out = Path(out)
     weights = out / WEIGHTS
+    if _follower(settings):
+        return _follow(files, out, settings, validation)
     if weights.is_file() and resume:
         say(f"{out} is finished: nothing to do")
         return weights
@@ -55,8 +60,21 @@ def train(
     if out.exists() and not out.is_dir():
         raise UserError(f"'{out}' is a file; a training needs a directory")
     settings = _inherit(settings)
-    entry, parameters = POLICIES.build_parameters(settings.policy, "policy")
+    POLICIES.build_parameters(settings.policy, "policy")
     corpus, held_out = _corpora(files, out, settings, validation, say)
+    policy, row = _train(corpus, held_out, out, settings, say, progress)
+    history = {"files": [Path(f).name for f in files], "molecules": len(corpus), "command": command}
+    history |= {"settings": settings.model_dump(mode="json"), **row}
+    (out / CARD).write_text(model_card(policy, history), encoding="utf-8")
+    save_policy(policy.float(), weights, half=True, history=history)
+    return weights
+
+
+def _train(
+    corpus: Corpus, held_out: Corpus, out: Path, settings: TrainSettings, say: Say, progress: bool
+) -> tuple[Any, dict[str, Any]]:
+    """The fitted policy and the row of the epoch that its weights are of."""
+    entry, parameters = POLICIES.build_parameters(settings.policy, "policy")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         policy = entry.item(corpus.vocabulary, parameters)
@@ -64,23 +82,35 @@ def train(
             policy.load_state_dict(load_policy(settings.initial).state_dict())
         policy.precision = settings.precision
         table = EpochTable(out, corpus, held_out, settings, say)
-        trainer = _fit(policy, out, table, progress)
-    if trainer.is_global_zero:
-        history = {"files": [Path(f).name for f in files], "molecules": len(corpus), "command": command}
-        history |= {"settings": settings.model_dump(mode="json"), **table.rows[-1]}
-        (out / CARD).write_text(model_card(policy, history), encoding="utf-8")
-        save_policy(policy.float(), weights, half=True, history=history)
-    return weights
+        stop = EarlyStop(table)
+        _fit(policy, out, table, stop, progress)
+    return policy, stop.restore(policy)
+
+
+def _follower(settings: TrainSettings) -> bool:
+    """Whether Lightning started this process beside the first, which says everything and writes every file."""
+    return settings.devices > 1 and int(os.environ.get("LOCAL_RANK", "0")) > 0
+
+
+def _follow(files: Sequence[str | Path], out: Path, settings: TrainSettings, validation: str | Path | None) -> Path:
+    def silent(_: str) -> None: ...
+
+    settings = _inherit(settings)
+    corpus, held_out = _corpora(files, out, settings, validation, silent)
+    _train(corpus, held_out, out, settings, silent, progress=False)
+    return out / WEIGHTS
 
 
 def _inherit(settings: TrainSettings) -> TrainSettings:
     """With a prior to begin from, its architecture and tokenizer; what changes no weight, as dropout, may differ."""
     if not settings.initial:
-        return settings
+        return settings.model_copy(update={"policy": expand_size(settings.policy)})
     prior = find_prior(settings.initial)
     header = prior.header()
     own = {"name": header["architecture"], **header["parameters"]}
     policy = own | settings.policy
+    if "size" in settings.policy:
+        raise UserError(f"prior '{settings.initial}' has a size of its own; training cannot change it")
     for name, value in own.items():
         if name != "dropout" and policy[name] != value:
             raise UserError(
@@ -89,26 +119,30 @@ def _inherit(settings: TrainSettings) -> TrainSettings:
     return settings.model_copy(update={"policy": policy, "tokenizer": header["tokenizer"]})
 
 
-def _fit(policy: Any, out: Path, table: EpochTable, progress: bool) -> pl.Trainer:
+def _fit(policy: Any, out: Path, table: EpochTable, stop: EarlyStop, progress: bool) -> None:
     """Run the epochs that are left, from the last checkpoint if there is one."""
     corpus, settings = table.corpus, table.settings
+    interrupts = Interrupts()
+    saver = TimedCheckpoint(out / "checkpoints", settings.checkpoint_seconds, interrupts)
+    with quiet_lightning():
+        trainer = _trainer(settings, [table, stop, saver, *([ProgressLine()] if progress else [])])
     batches = TokenBatches(
         corpus,
         settings.batch_size,
         seed=settings.seed,
         randomize=settings.randomize,
         max_tokens=settings.max_tokens,
+        rank=trainer.global_rank,
+        world_size=trainer.world_size,
+        pin=trainer.strategy.root_device.type == "cuda",
     )
     module = LikelihoodModule(policy, settings, corpus.mean_length, len(batches) * settings.epochs)
-    interrupts = Interrupts()
-    saver = TimedCheckpoint(out / "checkpoints", settings.checkpoint_seconds, interrupts)
     last = out / "checkpoints" / LAST
     table.say(f"{len(corpus):,} molecules, {len(corpus.vocabulary)} tokens, {len(batches):,} steps an epoch")
     with quiet_lightning(), interrupts:
-        trainer = _trainer(settings, [table, saver, *([ProgressLine()] if progress else [])])
         trainer.fit(module, batches, ckpt_path=str(last) if last.exists() else None, weights_only=True)
         table.catch_up(trainer, module, len(batches))
-    return trainer
+        stop.look(trainer, module)
 
 
 def _trainer(settings: TrainSettings, callbacks: list[pl.Callback]) -> pl.Trainer:
@@ -122,6 +156,8 @@ def _trainer(settings: TrainSettings, callbacks: list[pl.Callback]) -> pl.Traine
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
+        devices=settings.devices,
+        strategy="ddp" if settings.devices > 1 else "auto",
         num_sanity_val_steps=0,
     )
 
@@ -137,6 +173,8 @@ def _corpora(
         "tokenizer": settings.tokenizer,
         "max_tokens": settings.max_tokens,
     }
+    if settings.holdout != TrainSettings.model_fields["holdout"].default:
+        wanted["holdout"] = settings.holdout
     if settings.initial:
         wanted["initial"] = find_prior(settings.initial).sha256()
     made = folder / "made_from.json"
@@ -146,7 +184,11 @@ def _corpora(
     else:
         _make_corpora(files, folder, settings, validation, say)
         made.write_text(json.dumps(wanted))
-    return Corpus(folder), Corpus(folder / HELD_OUT)
+    corpus, held_out = Corpus(folder), Corpus(folder / HELD_OUT)
+    if not len(held_out):
+        say("too few molecules to hold one out: the validation loss is that of the training molecules")
+        held_out = corpus
+    return corpus, held_out
 
 
 def _make_corpora(
@@ -154,16 +196,34 @@ def _make_corpora(
 ) -> None:
     if validation and next(read_records(validation, settings.column), None) is None:
         raise UserError(f"no molecule in {validation}")
-    read_files = partial(prepare, max_tokens=settings.max_tokens, column=settings.column, workers=settings.workers)
-    share = 0.0 if validation else HELD_OUT_SHARE
+    read_files = partial(prepare, tokenizer=settings.tokenizer, max_tokens=settings.max_tokens, column=settings.column,
+                         workers=settings.workers)  # fmt: skip
     vocabulary = find_prior(settings.initial).vocabulary() if settings.initial else None
-    corpus, refusals = read_files(files, folder, tokenizer=settings.tokenizer, vocabulary=vocabulary, holdout=share)
+    if validation:
+        corpus, refusals = read_files(files, folder, vocabulary=vocabulary)
+    else:
+        corpus, refusals = _held_out(partial(read_files, files, folder, vocabulary=vocabulary), folder, settings)
     for line in refusals.describe():
         say(line)
     if validation:
         _, refusals = read_files([validation], folder / HELD_OUT, vocabulary=corpus.vocabulary)
         for line in refusals.describe():
             say(f"{Path(validation).name}: {line}")
+
+
+def _held_out(
+    read_files: Callable[..., tuple[Corpus, Refusals]], folder: Path, settings: TrainSettings
+) -> tuple[Corpus, Refusals]:
+    """Both parts, with a molecule in each. The hash of a molecule decides, and all of a few may fall on one side."""
+    for share in (settings.holdout, *(share for share in LARGER_SHARES if share > settings.holdout)):
+        with contextlib.suppress(AllHeldOut):
+            corpus, refusals = read_files(holdout=share)
+            if len(Corpus(folder / HELD_OUT)):
+                return corpus, refusals
+    corpus, refusals = read_files()
+    with CorpusWriter(folder / HELD_OUT) as writer:
+        writer.finish({"tokens": list(corpus.vocabulary.tokens), "tokenizer": corpus.vocabulary.tokenizer_name})
+    return corpus, refusals
 
 
 def _existing(path: str | Path) -> Path:

@@ -7,17 +7,18 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from chemmara.chemistry.molecules import read
 from chemmara.errors import UserError
 from chemmara.klrl.objectives import ObjectiveParameters, PolicyBatch, reverse_kl
+from chemmara.language.vocabulary import PAD
 from chemmara.training.settings import LikelihoodSettings
 
 VALIDITY_PHASE = 0.75  # share of the steps after which the validity of samples counts too
 VALIDITY_SAMPLES = 32
 # What may differ when a training goes on; anything else would make it another training.
-MAY_CHANGE = ("epochs", "samples", "workers", "checkpoint_seconds", "column", "precision")
+MAY_CHANGE = ("epochs", "patience", "samples", "workers", "devices", "checkpoint_seconds", "column", "precision")
 
 
 class LikelihoodModule(pl.LightningModule):
@@ -25,6 +26,8 @@ class LikelihoodModule(pl.LightningModule):
 
     The loss is that sum over ``mean_length`` (tokens a molecule in the corpus): as large as a loss per token, but
     each token weighs the same in short and in long batches, which bucketing by length would otherwise tilt.
+    Processes that share a step each take their rows over the step's molecules, so that the mean of their gradients is
+    the gradient of the whole step.
 
     With a ``validity_weight`` w the last quarter of the steps ascends E_data[log p] + w P(valid), nats, P(valid) the
     probability that a sample is a molecule: its gradient is REINFORCE with a leave-one-out baseline on 32 samples a
@@ -35,13 +38,21 @@ class LikelihoodModule(pl.LightningModule):
         super().__init__()
         self.policy, self.settings = policy, settings
         self.mean_length, self.total_steps = mean_length, total_steps
-        self._sum = self._count = 0.0
+        # A tensor on the device: reading a number off a GPU at every step would stop it each time.
+        self._sum: Tensor | float = 0.0
+        self._count = 0
 
     def training_step(self, ids: Tensor, _: int) -> Tensor:
         nll: Tensor = -self.policy.log_prob(ids)
-        self._sum += float(nll.detach().sum())
-        self._count += len(ids)
-        loss = nll.mean()
+        self._sum = self._sum + nll.detach().sum().double()
+        if distributed.is_initialized():
+            count = (ids[:, 0] != PAD).sum()
+            self._count += int(count)
+            distributed.all_reduce(count)
+            loss = nll.sum() * distributed.get_world_size() / count
+        else:
+            self._count += len(ids)
+            loss = nll.mean()
         if self.settings.validity_weight and self.global_step >= VALIDITY_PHASE * self.total_steps:
             loss = loss + self.settings.validity_weight * self._validity_loss()
         return loss / self.mean_length
@@ -58,14 +69,26 @@ class LikelihoodModule(pl.LightningModule):
 
     def training_nll(self) -> float:
         """Mean negative log-likelihood per molecule (nats) since the last call."""
-        mean = self._sum / self._count if self._count else math.nan
-        self._sum = self._count = 0.0
-        return mean
+        total, count = self._sums()
+        self._sum, self._count = 0.0, 0
+        return total / count if count else math.nan
+
+    def _sums(self) -> tuple[float, int]:
+        """Negative log-likelihood and molecules since the last reading, of all processes."""
+        sums = torch.tensor([float(self._sum), float(self._count)], dtype=torch.float64, device=self.policy.device)
+        if distributed.is_initialized():
+            distributed.all_reduce(sums)
+        return float(sums[0]), int(sums[1])
 
     def configure_optimizers(self) -> Any:
         s = self.settings
         warmup = min(s.warmup, self.total_steps // 10)
-        optimizer = torch.optim.AdamW(self.policy.parameters(), lr=s.learning_rate, weight_decay=s.weight_decay)
+        optimizer = torch.optim.AdamW(
+            self.policy.parameters(),
+            lr=s.learning_rate,
+            weight_decay=s.weight_decay,
+            fused=self.policy.device.type == "cuda",
+        )
 
         def shape(step: int) -> float:
             if step < warmup:
@@ -77,9 +100,10 @@ class LikelihoodModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        total, count = self._sums()
         checkpoint["chemmara"] = {
-            "sum": self._sum,
-            "count": self._count,
+            "sum": total,
+            "count": count,
             "rng": torch.get_rng_state(),
             "settings": self.settings.model_dump(mode="json"),
         }
@@ -90,7 +114,8 @@ class LikelihoodModule(pl.LightningModule):
         for name, was in state.get("settings", {}).items():
             if name not in MAY_CHANGE and now.get(name) != was:
                 raise UserError(f"the training was begun with {name} = {was}, not {now.get(name)}; go on with that")
-        self._sum, self._count = state["sum"], state["count"]
+        if not distributed.is_initialized() or distributed.get_rank() == 0:
+            self._sum, self._count = state["sum"], int(state["count"])
         torch.set_rng_state(state["rng"])
 
 

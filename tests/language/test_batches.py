@@ -120,14 +120,23 @@ def test_selfies_are_randomized_too(make_corpus: Callable[..., Corpus]) -> None:
 
 
 @pytest.mark.parametrize("world_size", [2, 3])
-def test_ranks_share_an_epoch_without_overlap(corpus: Corpus, world_size: int) -> None:
-    parts = [list(TokenBatches(corpus, 32, rank=rank, world_size=world_size)) for rank in range(world_size)]
-    assert len({len(part) for part in parts}) == 1
-    whole = list(TokenBatches(corpus, 32))
-    # A few batches at the end are left out, so that every rank has as many.
-    assert len(whole) - sum(map(len, parts)) < world_size
-    dealt = [parts[n % world_size][n // world_size] for n in range(world_size * len(parts[0]))]
-    assert same(dealt, whole[: len(dealt)])
+@pytest.mark.parametrize("randomize", [False, True])
+def test_processes_share_each_batch(corpus: Corpus, world_size: int, randomize: bool) -> None:
+    """The same steps as one process has, each dealt out without overlap and without a rest."""
+    options = {"seed": 2, "randomize": randomize}
+    parts = [list(TokenBatches(corpus, 32, rank=r, world_size=world_size, **options)) for r in range(world_size)]
+    whole = list(TokenBatches(corpus, 32, **options))
+    assert {len(part) for part in parts} == {len(whole)}
+    for step, ids in enumerate(whole):
+        dealt = [part[step] for part in parts]
+        assert {len(part) for part in dealt} == {-(-len(ids) // world_size)}
+        real = [part[part[:, 0] != 0] for part in dealt]
+        assert Counter(texts(corpus, real)) == Counter(texts(corpus, [ids]))
+
+
+def test_a_process_without_a_row_gets_padding(make_corpus: Callable[..., Corpus]) -> None:
+    corpus = make_corpus(["CCO"])
+    assert next(iter(TokenBatches(corpus, 8, rank=1, world_size=2))).tolist() == [[0]]
 
 
 def test_memory_is_that_of_one_window(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
