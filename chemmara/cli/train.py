@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -90,4 +91,5 @@ def train(
         data, out, settings, validation=validation, resume=resume, say=typer.echo,
         progress=sys.stderr.isatty(), command=command_line(),
     )  # fmt: skip
-    typer.echo(f"prior written to {weights}")
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # else Lightning started this process beside the first
+        typer.echo(f"prior written to {weights}")

@@ -27,7 +27,7 @@ TOGETHER_EVERY = 10
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Silence Lightning's advice to developers inside the block; its warnings of substance stay."""
-    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning.pytorch")]
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*isinstance.treespec.*")

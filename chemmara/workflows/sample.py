@@ -7,18 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chemmara.chemistry.molecules import read
+from chemmara.chemistry.molecules import Molecule, read
 from chemmara.config import check
 from chemmara.errors import UserError
 from chemmara.policies.catalog import find_prior
 from chemmara.reporting.export import replacing
 from chemmara.reporting.tables import number, quote
+from chemmara.workflows.seen import Seen
 from chemmara.workflows.settings import SampleSettings
+from chemmara.workflows.starts import find_starts
 
 if TYPE_CHECKING:
     import torch
 
 BATCH = 512
+SUFFIXES = (".smi", ".csv", ".sdf")
 
 
 @dataclass
@@ -42,16 +45,18 @@ def sample_file(
     progress: Callable[[int], None] = lambda rows: None,
     **settings: Any,
 ) -> Sampled:
-    """Draw ``n`` raw sequences and write them to ``out``: .smi (one text a line) or .csv (SMILES,log_prob,valid).
+    """Draw ``n`` raw sequences and write them to ``out``: .smi (one text a line), .csv (SMILES,log_prob,valid) or .sdf.
 
-    ``valid_only`` drops what is no molecule, ``unique`` every further sequence of a molecule (or of an invalid text)
-    that was written before: both write fewer than ``n``. ``settings`` are those of :class:`SampleSettings`. SMILES are
-    as sampled, log_prob (nats, total) is theirs under the distribution sampled from. Raises :class:`UserError`.
+    ``valid_only`` drops what is no molecule (an .sdf can hold nothing else), ``unique`` every further sequence of a
+    molecule (or of an invalid text) that was written before: both write fewer than ``n``. ``settings`` are those of
+    :class:`SampleSettings`. SMILES are as sampled, log_prob (nats, total) is theirs under the distribution drawn from,
+    given the beginning that was asked for. Whatever ``n``, a batch is in memory, and with ``unique`` eight bytes a
+    molecule. Raises :class:`UserError`.
     """
     checked = check(SampleSettings, {"n": n, **settings}, "sample")
     out = Path(out)
-    if out.suffix not in (".smi", ".csv"):
-        raise UserError(f"samples are written as .smi or .csv (got '{out}')")
+    if out.suffix not in SUFFIXES:
+        raise UserError(f"samples are written as .smi, .csv or .sdf (got '{out}')")
     found = find_prior(prior)
     found.header()
     import torch
@@ -62,38 +67,56 @@ def sample_file(
     policy = load_policy(found, pick_device(checked.device))
     policy.precision = checked.precision
     generator = torch.Generator(device=policy.device).manual_seed(checked.seed)
-    done = Sampled()
-    seen: set[str] = set()
+    starts = find_starts(policy, checked)
+    done, seen = Sampled(), Seen()
     with replacing(out) as stream:
         if out.suffix == ".csv":
             stream.write("SMILES,log_prob,valid\n")
-        for text, log_prob in _draw(policy, generator, checked):
+        for text, log_prob in _draw(policy, generator, checked, starts):
             molecule = read(text).molecule
             done.drawn += 1
             done.valid += molecule is not None
             if done.drawn % BATCH == 0:
                 progress(BATCH)
-            identity = molecule.smiles if molecule else f" {text}"
-            if valid_only and molecule is None:
+            if molecule is None and (valid_only or out.suffix == ".sdf"):
                 done.dropped_invalid += 1
-            elif unique and identity in seen:
+            elif unique and not seen.add(molecule.smiles if molecule else f" {text}"):
                 done.dropped_repeated += 1
             else:
                 done.written += 1
-                if unique:
-                    seen.add(identity)
-                cells = [quote(text), number(log_prob), str(molecule is not None)] if out.suffix == ".csv" else [text]
-                stream.write(",".join(cells) + "\n")
+                stream.write(_entry(out.suffix, text, log_prob, molecule, done.written))
     return done
 
 
-def _draw(policy: Any, generator: torch.Generator, settings: SampleSettings) -> Iterator[tuple[str, float]]:
-    left = settings.n
+def _entry(suffix: str, text: str, log_prob: float, molecule: Molecule | None, count: int) -> str:
+    """One sequence as it stands in the file."""
+    if suffix == ".csv":
+        return f"{quote(text)},{number(log_prob)},{molecule is not None}\n"
+    if suffix == ".smi" or molecule is None:
+        return f"{text}\n"
+    from rdkit import Chem
+    from rdkit.Chem import rdDepictor
+
+    mol = Chem.Mol(molecule.mol)
+    rdDepictor.Compute2DCoords(mol)
+    for key, value in {"_Name": f"sample-{count:07d}", "SMILES": text, "log_prob": number(log_prob)}.items():
+        mol.SetProp(key, value)
+    return str(Chem.SDWriter.GetText(mol))
+
+
+def _draw(
+    policy: Any, generator: torch.Generator, settings: SampleSettings, starts: list[list[int]]
+) -> Iterator[tuple[str, float]]:
+    """Batches that begin with each of ``starts`` in turn."""
+    left, turn = settings.n, 0
+    largest = min(BATCH, -(-settings.n // len(starts)))
     while left > 0:
-        size = min(BATCH, left)
+        size = min(largest, left)
         sampled = policy.sample(
-            size, generator=generator, temperature=settings.temperature, max_tokens=settings.max_tokens
-        )
+            size, generator=generator, temperature=settings.temperature, max_tokens=settings.max_tokens,
+            top_k=settings.top_k, top_p=settings.top_p, prefix=starts[turn % len(starts)],
+        )  # fmt: skip
         texts = policy.vocabulary.decode(sampled.ids.cpu().numpy())
         yield from zip(texts, sampled.log_prob.tolist(), strict=True)
         left -= size
+        turn += 1

@@ -56,6 +56,54 @@ def test_options_drop_and_say_so(tiny_prior: Path, tmp_path: Path) -> None:
     assert "invalid and" in result.stdout
 
 
+def test_a_prefix_begins_every_line(tiny_prior: Path, tmp_path: Path) -> None:
+    assert invoke("sample", tiny_prior, "-n", 30, "--prefix", "c1ccc(", "-o", tmp_path / "s.smi").exit_code == 0
+    lines = (tmp_path / "s.smi").read_text().splitlines()
+    assert len(lines) == 30
+    assert all(line.startswith("c1ccc(") for line in lines)
+
+
+@pytest.mark.parametrize("scaffold", ["*c1ccncc1", "c1ccncc1"])
+def test_every_molecule_holds_the_scaffold(tiny_prior: Path, tmp_path: Path, scaffold: str) -> None:
+    from rdkit import Chem
+
+    result = invoke("sample", tiny_prior, "-n", 200, "--scaffold", scaffold, "--valid-only", "-o", tmp_path / "s.smi")
+    assert result.exit_code == 0, result.output
+    molecules = [read(line).molecule for line in (tmp_path / "s.smi").read_text().splitlines()]
+    pyridine, at_four = (Chem.MolFromSmarts(text) for text in ("n1ccccc1", "n1ccc(*)cc1"))
+    assert len(molecules) > 10
+    assert all(molecule and molecule.mol.HasSubstructMatch(pyridine) for molecule in molecules)
+    assert any(molecule and molecule.mol.HasSubstructMatch(at_four) for molecule in molecules)
+    beginnings = {line[:8] for line in (tmp_path / "s.smi").read_text().splitlines()}
+    assert (len(beginnings) == 1) == ("*" in scaffold)
+
+
+def test_an_sdf_has_the_molecules_alone(tiny_prior: Path, tmp_path: Path) -> None:
+    from chemmara.chemistry.files import read_records
+
+    result = invoke("sample", tiny_prior, "-n", 60, "-o", tmp_path / "s.sdf")
+    assert result.exit_code == 0, result.output
+    records = list(read_records(tmp_path / "s.sdf"))
+    assert 0 < len(records) < 60
+    assert all(read(record.smiles).molecule for record in records)
+    assert f"{len(records)} of 60 drawn written" in result.stdout
+    assert f"dropped {60 - len(records)} invalid" in result.stdout
+
+
+def test_selfies_cannot_be_continued(tmp_path: Path) -> None:
+    from chemmara.language.vocabulary import Vocabulary
+    from chemmara.policies.lstm import LstmPolicy
+    from chemmara.policies.recurrent import LstmParameters
+    from chemmara.policies.storage import save_policy
+
+    vocabulary = Vocabulary.from_tokens(["[C]", "[O]"], "selfies")
+    shape = LstmParameters(embedding_size=2, hidden_size=2, layers=1)
+    save_policy(LstmPolicy(vocabulary, shape), tmp_path / "p" / "policy.safetensors")
+    result = invoke("sample", tmp_path / "p", "-n", 5, "--prefix", "C", "-o", tmp_path / "s.smi")
+    assert result.exit_code == 2
+    assert "SELFIES" in result.stderr
+
+
 def test_a_seed_holds(tiny_prior: Path, tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         assert invoke("sample", tiny_prior, "-n", 30, "-o", tmp_path / f"{name}.smi", "--seed", seed).exit_code == 0
@@ -71,6 +119,16 @@ def test_a_seed_holds(tiny_prior: Path, tmp_path: Path) -> None:
         (("-n", 5, "--seed", -1), "sample.seed"),
         (("-n", 5, "--precision", "bfloat"), "did you mean 'bfloat16'"),
         (("-n", 5, "--device", "gpu"), "cuda"),
+        (("-n", 5, "--top-k", -1), "sample.top_k"),
+        (("-n", 5, "--top-p", 0), "sample.top_p"),
+        (("-n", 5, "--prefix", "C[Pt]"), "[Pt]"),
+        (("-n", 5, "--prefix", "C["), "position 2"),
+        (("-n", 5, "--prefix", "C" * 200), "200 tokens long"),
+        (("-n", 5, "--scaffold", "C1CC"), "no valid SMILES"),
+        (("-n", 5, "--scaffold", "*CC*"), "2 attachment points"),
+        (("-n", 5, "--scaffold", "FC(F)(F)F"), "no atom at which"),
+        (("-n", 5, "--scaffold", "[Pt]C*"), "[Pt]"),
+        (("-n", 5, "--scaffold", "CC*", "--prefix", "C"), "exclude each other"),
     ],
 )
 def test_bad_options(tiny_prior: Path, tmp_path: Path, options: tuple[object, ...], message: str) -> None:

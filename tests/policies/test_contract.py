@@ -101,6 +101,30 @@ class TestWithEachTokenizer(PolicyContract):
         with pytest.raises(ValueError, match="must be positive"):
             policy.sample(2, generator=rng(), **wrong)
 
+    @pytest.mark.parametrize("options", [{"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5}, {"prefix": [3] * 160}])
+    def test_senseless_limits_are_refused(self, policy: Any, options: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match="out of range"):
+            policy.sample(2, generator=rng(), **options)
+
+    @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+    def test_a_prefix_begins_every_sequence_and_the_rest_follows_from_it(self, policy: Any, precision: str) -> None:
+        policy.precision = precision
+        prefix = [4, 5, 3, 6]
+        sampled = policy.sample(200, generator=rng(), max_tokens=MAX_TOKENS, prefix=prefix)
+        assert (sampled.ids[:, :4] == torch.tensor(prefix)).all()
+        assert sampled.ids.shape[1] <= MAX_TOKENS
+        given = policy.token_log_probs(sampled.ids)[:, 4:].sum(1)
+        torch.testing.assert_close(given, sampled.log_prob, rtol=0, atol=1e-4 if precision == "float32" else 0.5)
+
+    def test_the_likeliest_tokens_alone(self, policy: Any) -> None:
+        """Greedy sampling is one sequence, whose first token is the likeliest."""
+        firsts = policy.log_prob(torch.arange(END, len(policy.vocabulary))[:, None])
+        for options in ({"top_k": 1}, {"top_p": 1e-6}):
+            sampled = policy.sample(20, generator=rng(), max_tokens=8, **options)
+            assert len(set(map(tuple, sampled.ids.tolist()))) == 1
+            assert sampled.ids[0, 0] == firsts.argmax() + END
+            assert sampled.log_prob.abs().max() < 1e-6
+
     def test_bfloat16_stays_close_to_float32(self, policy: Any) -> None:
         """The bound of this small model; policies.precision states what was measured on the real one."""
         policy.precision = "bfloat16"
@@ -165,6 +189,22 @@ class TestOnATinyVocabulary(PolicyContract):
         torch.testing.assert_close(sampled.log_prob, expected[drawn], rtol=0, atol=1e-5)
         counts = torch.bincount(drawn, minlength=len(firsts))
         assert chisquare(counts, 4000 * expected.double().softmax(0)).pvalue > 1e-3
+
+    @pytest.mark.parametrize(("options", "kept"), [({"top_k": 2}, 2), ({"top_p": 0.999}, 3), ({"top_p": 0.5}, None)])
+    def test_what_is_left_is_normalised(
+        self, policy: Any, tiny: Vocabulary, options: dict[str, Any], kept: int | None
+    ) -> None:
+        firsts = torch.arange(END, len(tiny))
+        with torch.no_grad():
+            probabilities = policy.log_prob(firsts[:, None]).exp()
+        order = probabilities.argsort(descending=True)
+        if kept is None or "top_p" in options:
+            before = probabilities[order].cumsum(0) - probabilities[order]
+            kept = int((before < options["top_p"]).sum())
+        expected = torch.full_like(probabilities, -torch.inf)
+        expected[order[:kept]] = (probabilities[order[:kept]] / probabilities[order[:kept]].sum()).log()
+        sampled = policy.sample(2000, generator=rng(3), max_tokens=1, **options)
+        torch.testing.assert_close(sampled.log_prob, expected[sampled.ids[:, 0] - END], rtol=0, atol=1e-5)
 
     def count(self, policy: Any, tiny: Vocabulary, n: int, temperature: float) -> tuple[np.ndarray, np.ndarray]:
         sequences = self.all_sequences(tiny)

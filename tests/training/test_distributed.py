@@ -25,7 +25,7 @@ OPTIONS = [part for name, value in SMALL.items() for part in (f"--{name}", value
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     line = [sys.executable, "-m", "chemmara", *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, timeout=300, check=False, env=environment)
+    return subprocess.run(line, capture_output=True, text=True, timeout=100, check=False, env=environment)
 
 
 @pytest.mark.slow
@@ -35,7 +35,7 @@ def test_two_processes_are_one_training(molecules: Path, tmp_path: Path) -> None
         done = command("train", molecules, "-o", tmp_path / str(devices), "--devices", devices, *OPTIONS)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("epoch 1: loss") == 1
-        assert done.stdout.count("prior written") == 1 or devices == 2  # each process prints its end
+        assert done.stdout.count("prior written") == 1
     one, two = (load_policy(tmp_path / str(devices)).state_dict() for devices in (1, 2))
     for name in one:
         torch.testing.assert_close(two[name], one[name], rtol=0, atol=2e-3)  # float16 on disk, and rounding
