@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command()(benchmark)
+class Benchmarks(TyperGroup):
+    """`chemmara benchmark NAME`: a command of its own where there is one of that name, else the suite NAME."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put `suite` before the name of a suite."""
+        if args and args[0] not in self.commands and args[0] != "--help":
+            args = ["suite", *args]
+        return super().parse_args(ctx, args)
 
 
+app = typer.Typer(
+    cls=Benchmarks, no_args_is_help=True,
+    help="Suites of tasks over methods and seeds (pmo, diverse-hits, saturn, scaffolds), and tables of priors.",
+)  # fmt: skip
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the commands to the application."""
+    parent.add_typer(app, name="benchmark")
+
+
+@app.command("suite")
 def benchmark(
     suite: Annotated[str, typer.Argument(help="pmo, diverse-hits, saturn or scaffolds")],
     out: Annotated[Path, typer.Option("-o", "--out", help="directory for results.csv, table.md, plot.png, runs")],
@@ -71,3 +89,29 @@ def benchmark(
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+@app.command("priors")
+def priors(
+    out: Annotated[Path, typer.Option("-o", "--out", help="directory for priors.md and priors.csv")],
+    prior: Annotated[
+        list[str] | None, typer.Option(help="bundled name, directory or file; once for each [default: all bundled]")
+    ] = None,
+    train: Annotated[
+        list[Path] | None, typer.Option(help="molecules that do not count as novel; once for each file")
+    ] = None,
+    test: Annotated[Path | None, typer.Option(help="molecules that distributions and likelihood are of")] = None,
+    n: Annotated[int, typer.Option("-n", "--number", help="raw samples of each prior")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="seed of the draw")] = 0,
+    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16")] = "auto",
+) -> None:
+    """Validity, uniqueness, novelty, diversity, distances and likelihood of priors, as one table."""
+    from chemmara.errors import UserError, nearest
+    from chemmara.workflows.benchmarks.priors import Request, run
+
+    known = ("auto", "float32", "bfloat16")
+    if precision not in known:
+        raise UserError(f"unknown precision '{precision}'{nearest(precision, known)}")
+    request = Request(out, tuple(prior or ()), tuple(train or ()), test, n, seed, precision)
+    for path in run(request, typer.echo):
+        typer.echo(f"written: {path}")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from chemmara.chemistry.files import read_records
@@ -32,7 +33,16 @@ def prior_quality(
     texts = policy.vocabulary.decode(policy.sample(n, generator=generator).ids.numpy())
     seconds = time.perf_counter() - start
     valid = [reading.molecule.smiles for reading in map(read, texts) if reading.molecule]
-    unknown = dict.fromkeys(valid)
+    distinct = dict.fromkeys(valid)
+    figures = {"samples": n, "validity": len(valid) / n, "uniqueness": len(distinct) / max(len(valid), 1)}
+    if training:
+        figures["novelty"] = share_new(distinct, training)
+    return {**figures, "molecules_per_second": n / seconds, "threads": torch.get_num_threads()}
+
+
+def share_new(smiles: Iterable[str], training: Sequence[str | Path]) -> float:
+    """Share of the distinct canonical SMILES that are in none of the files, which are streamed; NaN for none."""
+    unknown = dict.fromkeys(smiles)
     distinct = len(unknown)
     for path in training:
         for record in read_records(path):
@@ -42,10 +52,7 @@ def prior_quality(
             molecule = read(record.smiles).molecule
             if molecule is not None:
                 unknown.pop(molecule.smiles, None)
-    figures = {"samples": n, "validity": len(valid) / n, "uniqueness": distinct / max(len(valid), 1)}
-    if training:
-        figures["novelty"] = len(unknown) / max(distinct, 1)
-    return {**figures, "molecules_per_second": n / seconds, "threads": torch.get_num_threads()}
+    return len(unknown) / distinct if distinct else math.nan
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
