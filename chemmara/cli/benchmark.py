@@ -115,3 +115,39 @@ def priors(
     request = Request(out, tuple(prior or ()), tuple(train or ()), test, n, seed, precision)
     for path in run(request, typer.echo):
         typer.echo(f"written: {path}")
+
+
+@app.command("speed")
+def speed(
+    out: Annotated[Path, typer.Option("-o", "--out", help="directory for speed.csv and speed.md")],
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(help="architecture with fresh weights, or a prior; once for each [default: every architecture]"),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
+    repeats: Annotated[int, typer.Option(min=1, help="repeats of which the median counts")] = 5,
+    sampling: Annotated[str, typer.Option(help="sampling batches, separated by commas")] = "64,128,512",
+    training: Annotated[str, typer.Option(help="training batches, separated by commas")] = "64,128,256",
+) -> None:
+    """Sampling, training and optimisation steps, in ratios to a plain float32 baseline of the same network."""
+    from chemmara.policies.policy import POLICIES
+    from chemmara.workflows.benchmarks.speed import Speed, measure, write
+
+    request = Speed(
+        tuple(policy or POLICIES.names()),
+        device,
+        repeats,
+        _sizes("--sampling", sampling),
+        _sizes("--training", training),
+    )
+    for path in write(measure(request, typer.echo), out):
+        typer.echo(f"written: {path}")
+
+
+def _sizes(option: str, text: str) -> tuple[int, ...]:
+    from chemmara.errors import UserError
+
+    parts = _names(text)
+    if not parts or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise UserError(f"{option}: '{text}' is no list of batch sizes such as 64,128")
+    return tuple(map(int, parts))

@@ -1,0 +1,280 @@
+"""How fast this machine samples, trains and optimises, against :mod:`plain`'s baseline of the same network.
+
+All sides run in one process, in turn, and a row is the median of its repeats, so that what else the machine does weighs
+on all of them alike; compare ratios, not figures of different runs.
+"""
+
+from __future__ import annotations
+
+import copy
+import csv
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chemmara.errors import UserError, nearest
+
+SAMPLING_BATCHES = (64, 128, 512)
+TRAINING_BATCHES = (64, 128, 256)
+STEP = 64
+MAX_TOKENS = 160
+HEAD = ("policy", "device", "threads", "what", "batch", "precision", "molecules_per_second", "tokens_per_second",
+        "times_plain", "seconds", "memory_mb")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What is asked for. ``policies``: architectures with random weights; a name of a prior or a path is itself."""
+
+    policies: tuple[str, ...] = ("chembl",)
+    device: str = "cpu"
+    repeats: int = 5
+    sampling: tuple[int, ...] = SAMPLING_BATCHES
+    training: tuple[int, ...] = TRAINING_BATCHES
+
+
+Row = dict[str, Any]
+Side = Callable[[], int]
+"""One timed piece of work; returns the tokens that it handled."""
+
+
+def measure(request: Speed, say: Callable[[str], None] = print) -> list[Row]:
+    """All rows of a request; one line each to ``say``. Raises :class:`UserError` for an unknown policy."""
+    rows = []
+    for name in request.policies:
+        for row in _policy_rows(name, request):
+            rows.append(row)
+            say(_line(row))
+    return rows
+
+
+def write(rows: Sequence[Row], out: Path) -> tuple[Path, Path]:
+    """``speed.csv`` and ``speed.md``."""
+    out.mkdir(parents=True, exist_ok=True)
+    table, text = out / "speed.csv", out / "speed.md"
+    with table.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, HEAD)
+        writer.writeheader()
+        writer.writerows(rows)
+    body = [" | ".join(_cell(row[key]) for key in HEAD) for row in rows]
+    lines = [" | ".join(HEAD), " | ".join("---" for _ in HEAD), *body]
+    text.write_text("".join(f"| {line} |\n" for line in lines), encoding="utf-8")
+    return table, text
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:,.3g}" if isinstance(value, float) and value < 100 else f"{value:,.0f}"
+
+
+def _line(row: Row) -> str:
+    return (f"{row['policy']} {row['what']} {row['batch']} {row['precision']}: "
+            f"{row['molecules_per_second']:,.0f} molecules/s, {row['times_plain']:.2f} x plain")  # fmt: skip
+
+
+def _load(name: str, device: Any) -> Any:
+    """A prior, or an architecture of the prior ``chembl``'s tokens with fresh weights."""
+    import torch
+
+    from chemmara.config import check
+    from chemmara.policies.catalog import find_prior
+    from chemmara.policies.policy import POLICIES
+    from chemmara.policies.storage import load_policy
+
+    if name not in POLICIES:
+        try:
+            return load_policy(find_prior(name), device)
+        except UserError as error:
+            raise UserError(f"{error}; an architecture can stand there too{nearest(name, POLICIES.names())}") from None
+    vocabulary = find_prior("chembl").vocabulary()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        entry = POLICIES[name]
+        return entry.item(vocabulary, check(entry.parameters, {})).to(device)
+
+
+def _policy_rows(name: str, request: Speed) -> Iterator[Row]:
+    import torch
+
+    from chemmara.policies.device import pick_device
+
+    device = pick_device(request.device)
+    policy = _load(name, device)
+    molecules = _molecules(device)
+    same = {"policy": name, "device": str(device), "threads": torch.get_num_threads()}
+    for batch in request.sampling:
+        yield from _compare({**same, "what": "sampling", "batch": batch}, _sampling(policy, batch), request, batch)
+    for batch in request.training:
+        sides = _training(policy, molecules, batch)
+        yield from _compare({**same, "what": "training", "batch": batch}, sides, request, batch)
+    step = _optimisation(policy)
+    yield from _compare({**same, "what": "optimisation step", "batch": STEP}, step, request, STEP)
+
+
+def _molecules(device: Any) -> Any:
+    """512 sequences of real lengths, in random order: what the bundled prior writes."""
+    import torch
+
+    from chemmara.policies.storage import load_policy
+
+    generator = torch.Generator(device=device).manual_seed(0)
+    return load_policy("chembl", device).sample(512, generator=generator, max_tokens=MAX_TOKENS).ids
+
+
+def _sampling(policy: Any, batch: int) -> dict[str, Side]:
+    import torch
+
+    from chemmara.workflows.benchmarks import plain
+
+    generator = torch.Generator(device=policy.device).manual_seed(0)
+
+    def ours(precision: str) -> Side:
+        def run() -> int:
+            policy.precision = precision
+            ids = policy.sample(batch, generator=generator, max_tokens=MAX_TOKENS).ids
+            policy.vocabulary.decode(ids.cpu().numpy())
+            return int((ids != 0).sum())
+
+        return run
+
+    def baseline() -> int:
+        return int((plain.sample(policy, batch, generator, MAX_TOKENS)[1] != 0).sum())
+
+    return {"plain": baseline, "float32": ours("float32"), "bfloat16": ours("bfloat16")}
+
+
+def _training(policy: Any, molecules: Any, batch: int) -> dict[str, Side]:
+    """Two batches of the same molecules: as they come, and sorted by length, as TokenBatches forms them."""
+    import torch
+
+    from chemmara.workflows.benchmarks import plain
+
+    lengths = (molecules != 0).sum(1)
+    some = torch.arange(0, len(molecules), max(len(molecules) // (2 * batch), 1))[: 2 * batch].to(molecules.device)
+    order = some[lengths[some].argsort()]
+    mixed = [molecules[part][:, : int(lengths[part].max())] for part in (some[0::2], some[1::2])]
+    alike = [molecules[part][:, : int(lengths[part].max())] for part in order.chunk(2)]
+    tokens = int(lengths[some].sum())
+
+    def ours(precision: str) -> Side:
+        learner = copy.deepcopy(policy)
+        optimizer = torch.optim.AdamW(learner.parameters(), lr=1e-4, fused=policy.device.type == "cuda")
+
+        def run() -> int:
+            learner.precision = precision
+            for ids in alike:
+                optimizer.zero_grad(set_to_none=True)
+                torch.autograd.backward(-learner.log_prob(ids).mean())
+                torch.nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
+                optimizer.step()
+            return tokens
+
+        return run
+
+    other = copy.deepcopy(policy)
+    other.precision = "float32"
+    optimizer = torch.optim.AdamW(other.parameters(), lr=1e-4)
+
+    def baseline() -> int:
+        for ids in mixed:
+            plain.train_step(other, ids, optimizer)
+        return tokens
+
+    return {"plain": baseline, "float32": ours("float32"), "bfloat16": ours("bfloat16")}
+
+
+def _optimisation(policy: Any) -> dict[str, Side]:
+    """A step of 64 of REINVENT's loss with QED for a score."""
+    import torch
+
+    from chemmara.chemistry.molecules import read
+    from chemmara.klrl.losses import reinvent_loss
+    from chemmara.scoring.function import ScoringFunction
+    from chemmara.workflows.benchmarks import plain
+
+    scoring = ScoringFunction({"component": [{"name": "qed"}]})
+    prior = copy.deepcopy(policy).requires_grad_(False)
+
+    def score(text: str) -> float:
+        from rdkit.Chem import QED
+
+        molecule = read(text).molecule
+        return float(QED.qed(molecule.mol)) if molecule else 0.0  # type: ignore[no-untyped-call]
+
+    def ours(precision: str) -> Side:
+        agent = copy.deepcopy(policy)
+        optimizer = torch.optim.Adam(agent.parameters(), lr=1e-5)
+        generator = torch.Generator(device=policy.device).manual_seed(0)
+
+        def run() -> int:
+            agent.precision = prior.precision = precision
+            ids = agent.sample(STEP, generator=generator, max_tokens=MAX_TOKENS).ids
+            total = scoring(agent.vocabulary.decode(ids.cpu().numpy())).total
+            rewards = torch.nan_to_num(torch.from_numpy(total)).float().to(ids.device)
+            with torch.no_grad():
+                reference = prior.log_prob(ids)
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(reinvent_loss(agent.log_prob(ids), reference, rewards, 1 / 128))
+            optimizer.step()
+            return int((ids != 0).sum())
+
+        return run
+
+    other = copy.deepcopy(policy)
+    optimizer = torch.optim.Adam(other.parameters(), lr=1e-5)
+    generator = torch.Generator(device=policy.device).manual_seed(0)
+
+    def baseline() -> int:
+        return plain.reinforce_step(other, prior, score, STEP, optimizer, generator, MAX_TOKENS)
+
+    return {"plain": baseline, "float32": ours("float32"), "bfloat16": ours("bfloat16")}
+
+
+def _compare(same: Row, sides: dict[str, Side], request: Speed, batch: int) -> Iterator[Row]:
+    """A row a side: medians over repeats that take turns, after one that is not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    tokens: dict[str, list[int]] = {name: [] for name in sides}
+    handled = 2 * batch if same["what"] == "training" else batch
+    for turn in range(request.repeats + 1):
+        for name, side in sides.items():
+            _wait(same["device"])
+            start = time.perf_counter()
+            number = side()
+            _wait(same["device"])
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+                tokens[name].append(number)
+    baseline = statistics.median(seconds["plain"])
+    for name in sides:
+        took = statistics.median(seconds[name])
+        yield {
+            **same, "precision": "float32, plain" if name == "plain" else name, "seconds": took,
+            "molecules_per_second": handled / took, "tokens_per_second": statistics.median(tokens[name]) / took,
+            "times_plain": baseline / took, "memory_mb": _memory(same["device"]),
+        }  # fmt: skip
+
+
+def _wait(device: str) -> None:
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.synchronize()
+
+
+def _memory(device: str) -> float:
+    """Most memory held so far, MB: of the GPU, or of this process."""
+    if device.startswith("cuda"):
+        import torch
+
+        return float(torch.cuda.max_memory_allocated()) / 1e6
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float("nan")
+    import sys
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
