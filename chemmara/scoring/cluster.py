@@ -5,6 +5,7 @@ What a worker does is in :mod:`chemmara.scoring.remote`. Dask hands the tasks of
 
 from __future__ import annotations
 
+import logging
 import math
 import queue
 import time
@@ -21,6 +22,7 @@ from chemmara.scoring.cluster_settings import DaskParameters, SlurmSettings, che
 from chemmara.scoring.evaluation import Evaluation, Task
 from chemmara.scoring.executors import available_cores
 
+_LOG = logging.getLogger("distributed")
 _POLL_S = 1.0
 _CONNECT_S = 30.0
 _MEND_S = 30.0  # how often lost jobs are looked for
@@ -93,6 +95,7 @@ class DaskExecutor:
         self._module = module
         self._cluster: Cluster | None = None
         self._threads = 0
+        self._level = logging.NOTSET
         self._looked = self._last_worker = self._mended = -math.inf
 
     def run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, list[Evaluation]]]:
@@ -102,8 +105,8 @@ class DaskExecutor:
         if not waiting:
             return
         if self._cluster is None:
-            self._cluster = self._connect()
-            self._last_worker = self._mended = time.monotonic()
+            self._join()
+        self._last_worker = time.monotonic()
         events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         out: dict[str, tuple[Any, _Part]] = {}
         try:
@@ -126,6 +129,16 @@ class DaskExecutor:
             if out:
                 with suppress(Exception):
                     self._cluster.client.cancel([future for future, _ in out.values()], force=True)
+
+    def _join(self) -> None:
+        level = _LOG.level
+        _LOG.setLevel(logging.CRITICAL)  # what Dask logs with a traceback reaches the user as one RunError
+        try:
+            self._cluster = self._connect()
+        except BaseException:
+            _LOG.setLevel(level)
+            raise
+        self._level, self._mended = level, time.monotonic()
 
     def _submit(self, part: _Part, task: Task) -> Any:
         assert self._cluster is not None
@@ -190,6 +203,7 @@ class DaskExecutor:
         cluster, self._cluster, self._threads = self._cluster, None, 0
         if cluster is not None:
             cluster.close()
+            _LOG.setLevel(self._level)
 
 
 _LOST = "the connection to the Dask scheduler was lost; see to it, then go on with --resume"

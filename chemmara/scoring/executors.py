@@ -1,5 +1,5 @@
-"""Where components run: in this process, in worker processes that survive crashes, time-outs and a killed parent, or on a
-Dask cluster."""
+"""Where components run: in this process, in worker processes that survive crashes, time-outs and a killed parent, or on
+a Dask cluster."""
 
 from __future__ import annotations
 

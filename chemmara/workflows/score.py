@@ -53,9 +53,9 @@ def score_file(
     """Write one row per input molecule to the CSV file ``out``, in order, with the reason where there is no score.
 
     Columns: SMILES (as in the input), name, ``<label>`` (raw), ``<label>_score`` (transformed), score, error.
-    ``config`` is a file or a table; besides [scoring], [execution] and [failure] retry are heeded. ``out`` appears
-    whole or not at all. Raises :class:`ConfigError` / :class:`UserError` for a mistake, also where not one line is a
-    molecule.
+    ``config`` is a file or a table; besides [scoring], [execution] and [failure] (retry, on_failure) are heeded. ``out``
+    appears whole or not at all. Raises :class:`ConfigError` / :class:`UserError` for a mistake, also where not one line
+    is a molecule, and :class:`RunError` where a component stops it.
     """
     table = dict(config) if isinstance(config, Mapping) else read_table(config)
     check_keys(table)
@@ -66,7 +66,7 @@ def score_file(
     settings = ScoringSettings.parse(table["scoring"], folder=folder)
     execution = check(ExecutionSettings, table.get("execution", {}), "execution")
     check_execution(execution)
-    retry = check(FailureSettings, table.get("failure", {}), "failure").retry
+    failure = check(FailureSettings, table.get("failure", {}), "failure")
     out = Path(out)
     if out.suffix.lower() != ".csv":
         raise UserError(f"scores are written as .csv (got '{out}')")
@@ -78,7 +78,7 @@ def score_file(
         raise UserError(f"file '{molecules}' has no molecules")
     executor = make_executor(executor_table(execution))
     try:
-        scoring = ScoringFunction(settings, executor, RecentStore(), chunk=execution.chunk, retry=retry)
+        scoring = ScoringFunction(settings, executor, RecentStore(), execution.chunk, failure.retry, failure.on_failure)
         return _write(scoring, first, records, Path(molecules), out, progress)
     finally:
         if executor is not None:

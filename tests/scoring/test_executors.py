@@ -15,6 +15,7 @@ import pytest
 
 from chemmara.config import check
 from chemmara.errors import ConfigError, RunError
+from chemmara.scoring import work
 from chemmara.scoring.cluster import DaskExecutor, connect
 from chemmara.scoring.cluster_settings import DaskParameters
 from chemmara.scoring.evaluation import ComponentSpec, Evaluation, Executor, Task
@@ -109,7 +110,7 @@ def test_processes_stay_alive_and_import_no_torch(elsewhere: Executor) -> None:
 
 def test_real_components_give_the_same_in_every_executor() -> None:
     tasks = [
-        Task(ComponentSpec("qed", {}, "key"), ("CC(=O)Nc1ccc(O)cc1", "c1cc")),
+        Task(work.spec_of("qed", work.build("qed", {}, "")), ("CC(=O)Nc1ccc(O)cc1", "c1cc")),
         Task(ComponentSpec("qed"), ("CCO",)),
     ]
     with ProcessExecutor(1) as pool:
