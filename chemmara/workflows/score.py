@@ -53,9 +53,9 @@ def score_file(
     """Write one row per input molecule to the CSV file ``out``, in order, with the reason where there is no score.
 
     Columns: SMILES (as in the input), name, ``<label>`` (raw), ``<label>_score`` (transformed), score, error.
-    ``config`` is a file or a table; besides [scoring], [execution] and [failure] (retry, on_failure) are heeded. ``out``
-    appears whole or not at all. Raises :class:`ConfigError` / :class:`UserError` for a mistake, also where not one line
-    is a molecule, and :class:`RunError` where a component stops it.
+    ``config`` is a file or a table; besides [scoring], [execution] and [failure] (retry, on_failure) are heeded.
+    ``out`` appears whole or not at all. Raises :class:`ConfigError` / :class:`UserError` for a mistake, also where not
+    one line is a molecule, and :class:`RunError` where a component stops it.
     """
     table = dict(config) if isinstance(config, Mapping) else read_table(config)
     check_keys(table)
