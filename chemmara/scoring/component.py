@@ -77,6 +77,13 @@ class Component(ABC):
                     return [failure(error)]
             return [evaluation for molecule in molecules for evaluation in self._alone(molecule)]
 
+    def note(self, molecule: Molecule) -> str:
+        """What a chemist would ask about the value: names of alerts that match, the nearest reference; '' for nothing.
+
+        Not part of the score, and asked for only where somebody looks: ``chemmara score --explain`` and ``--notes``.
+        """
+        return ""
+
     def _alone(self, molecule: Molecule) -> list[Evaluation]:
         try:
             return self._evaluate([molecule])
