@@ -78,7 +78,7 @@ class CnsMpo(PerMolecule):
 
     parameters: CnsParameters
     bounds = (0.0, 6.0)
-    cost_us = 900
+    cost_us = 600
     example = "{ name = 'sigmoid', low = 3, high = 5 }"
 
     def _parts(self, mol: Chem.Mol) -> tuple[dict[str, float], dict[str, float]]:

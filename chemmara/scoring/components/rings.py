@@ -44,7 +44,7 @@ class RingSystems(PerMolecule):
     """
 
     parameters: RingSystemsParameters
-    cost_us = 220
+    cost_us = 250
     example = "{ name = 'left_step', low = 0 }"
 
     def __init__(self, parameters: RingSystemsParameters, where: str) -> None:

@@ -67,7 +67,7 @@ class ScaffoldSimilarity(PerMolecule):
         self._scaffolds = [scaffold for scaffold in found if scaffold]
         if not self._scaffolds:
             raise ConfigError(f"{where}.references: no reference has a ring, so there is no scaffold")
-        self.cost_us = (360.0 if parameters.generic else 230.0) + 1.0 * len(self._scaffolds)
+        self.cost_us = (400.0 if parameters.generic else 320.0) + 1.0 * len(self._scaffolds)
 
     @cached_property
     def _references(self) -> list[Any]:
