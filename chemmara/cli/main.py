@@ -99,6 +99,7 @@ def _register() -> None:
         components,
         doctor,
         export,
+        ledger,
         optimize,
         priors,
         sample,
@@ -109,7 +110,7 @@ def _register() -> None:
     )
 
     working = (optimize, compare, benchmark, export, score, sample, train, study)
-    for module in (*working, validate, components, priors, doctor):
+    for module in (*working, validate, components, priors, ledger, doctor):
         module.register(app)
 
 

@@ -54,8 +54,8 @@ PARTS: dict[str, tuple[str, Callable[[float, float, float], float]]] = {
     "arithmetic_mean": ("+", lambda score, weight, weights: score * weight / weights),
     "product": ("x", lambda score, weight, weights: score**weight),
 }
-"""What one component brings into the total, by aggregation: whether parts are multiplied or added, and the part from the
-component's score, its weight and the sum of all weights."""
+"""What one component brings into the total, by aggregation: whether parts are multiplied or added, and the part from
+a component's score, its weight and the sum of all weights."""
 
 
 def aggregate(name: str, scores: Array, weights: Array, filters: Array) -> Array:

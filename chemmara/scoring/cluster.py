@@ -104,8 +104,7 @@ class DaskExecutor:
         waiting = deque(_Part(i, tuple(range(len(task.smiles)))) for i, task in enumerate(tasks) if task.smiles)
         if not waiting:
             return
-        if self._cluster is None:
-            self._join()
+        cluster = self._cluster or self._join()
         self._last_worker = time.monotonic()
         events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         out: dict[str, tuple[Any, _Part]] = {}
@@ -128,17 +127,18 @@ class DaskExecutor:
         finally:  # also when the caller stops listening: nobody wants what is still out
             if out:
                 with suppress(Exception):
-                    self._cluster.client.cancel([future for future, _ in out.values()], force=True)
+                    cluster.client.cancel([future for future, _ in out.values()], force=True)
 
-    def _join(self) -> None:
+    def _join(self) -> Cluster:
         level = _LOG.level
         _LOG.setLevel(logging.CRITICAL)  # what Dask logs with a traceback reaches the user as one RunError
         try:
-            self._cluster = self._connect()
+            cluster = self._connect()
         except BaseException:
             _LOG.setLevel(level)
             raise
-        self._level, self._mended = level, time.monotonic()
+        self._cluster, self._level, self._mended = cluster, level, time.monotonic()
+        return cluster
 
     def _submit(self, part: _Part, task: Task) -> Any:
         assert self._cluster is not None
@@ -217,23 +217,28 @@ def build(parameters: DaskParameters) -> DaskExecutor:
 
 def connect(parameters: DaskParameters) -> Cluster:
     """A client of the cluster that the config names, started first if it is an own one. Raises UserError."""
-    from distributed import Client
-
     if parameters.slurm is not None:
         return _queued(parameters.slurm)
     if parameters.scheduler is None and parameters.scheduler_file is None:
         own = _local(parameters.workers or available_cores())
-        return Cluster(Client(own), own)
+        return Cluster(_client(own), own)
     place = parameters.scheduler or f"file '{parameters.scheduler_file}'"
     if parameters.scheduler_file is not None and not parameters.scheduler_file.is_file():
         raise UserError(f"execution.dask.scheduler_file: {place} does not exist; is the scheduler running?")
     try:
         if parameters.scheduler is not None:
-            return Cluster(Client(parameters.scheduler, timeout=_CONNECT_S))
-        return Cluster(Client(scheduler_file=str(parameters.scheduler_file), timeout=_CONNECT_S))
+            return Cluster(_client(parameters.scheduler, timeout=_CONNECT_S))
+        return Cluster(_client(scheduler_file=str(parameters.scheduler_file), timeout=_CONNECT_S))
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"execution.dask: no Dask scheduler answers at {place} ({reason})") from None
+
+
+def _client(*place: Any, **options: Any) -> Any:
+    from distributed import Client
+
+    make: Any = Client  # its types stop here
+    return make(*place, **options)
 
 
 def _local(workers: int) -> Any:
@@ -241,7 +246,8 @@ def _local(workers: int) -> Any:
     second layer of processes would import the user's main module again. No limit on memory: it would count ours."""
     from distributed import LocalCluster
 
-    return LocalCluster(  # type: ignore[no-untyped-call]
+    make: Any = LocalCluster
+    return make(
         n_workers=1,
         threads_per_worker=workers,
         processes=False,
@@ -252,8 +258,6 @@ def _local(workers: int) -> Any:
 
 
 def _queued(settings: SlurmSettings) -> Cluster:
-    from distributed import Client
-
     own = slurm_cluster(settings)
 
     def mend() -> None:
@@ -261,7 +265,7 @@ def _queued(settings: SlurmSettings) -> Cluster:
 
     try:
         mend()
-        return Cluster(Client(own), own, mend)
+        return Cluster(_client(own), own, mend)
     except BaseException:
         own.close()
         raise
@@ -272,7 +276,7 @@ def slurm_cluster(settings: SlurmSettings) -> Any:
 
     One Dask worker a job, with a thread for each core: a thread only waits for its scoring process. Raises UserError.
     """
-    from dask_jobqueue import SLURMCluster
+    from dask_jobqueue import slurm
 
     optional = {
         "walltime": settings.walltime,
@@ -287,7 +291,8 @@ def slurm_cluster(settings: SlurmSettings) -> Any:
     }
     given = {name: value for name, value in optional.items() if value not in (None, [])}
     try:
-        return SLURMCluster(cores=settings.cores, processes=1, memory=settings.memory, job_name="chemmara", **given)
+        make: Any = slurm.SLURMCluster
+        return make(cores=settings.cores, processes=1, memory=settings.memory, job_name="chemmara", **given)
     except (OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"execution.dask.slurm: {reason}") from None

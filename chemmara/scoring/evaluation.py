@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -58,6 +58,10 @@ class Executor(Protocol):
 class EvaluationStore(Protocol):
     """Remembers evaluations by (component key, canonical SMILES)."""
 
+    def describe(self, specs: Iterable[ComponentSpec]) -> None:
+        """Take note of what the keys of components stand for, for whoever looks into the store."""
+        ...
+
     def lookup(self, key: str, smiles: Sequence[str]) -> dict[str, Evaluation]:
         """The known evaluations among ``smiles``."""
         ...
@@ -72,6 +76,9 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._values: dict[tuple[str, str], Evaluation] = {}
+
+    def describe(self, specs: Iterable[ComponentSpec]) -> None:
+        pass
 
     def lookup(self, key: str, smiles: Sequence[str]) -> dict[str, Evaluation]:
         return {s: self._values[key, s] for s in smiles if (key, s) in self._values}

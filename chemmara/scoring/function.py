@@ -86,6 +86,7 @@ class ScoringFunction:
         self._executor = executor
         self._store: EvaluationStore = MemoryStore() if store is None else store
         self._oracles = _oracles(self.settings.components, retry, on_failure)
+        self._store.describe(oracle.spec for oracle in self._oracles)
         self._chunk = chunk
 
     @classmethod

@@ -247,10 +247,10 @@ def test_job_script_for_slurm(tmp_path: Path) -> None:
 def test_jobs_are_started_and_a_lost_one_is_replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """SLURM's place is taken by dask-jobqueue's own local jobs: the same scripts, run as processes here."""
     import dask
-    import dask_jobqueue
+    from dask_jobqueue import slurm
     from dask_jobqueue.local import LocalCluster
 
-    monkeypatch.setattr(dask_jobqueue, "SLURMCluster", LocalCluster)
+    monkeypatch.setattr(slurm, "SLURMCluster", LocalCluster)
     monkeypatch.setattr(cluster, "_MEND_S", 0.5)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), *sys.path]))
     monkeypatch.chdir(tmp_path)

@@ -91,7 +91,7 @@ class CnsMpo(PerMolecule):
             "TPSA": float(rdMolDescriptors.CalcTPSA(mol)),
             "HBD": float(rdMolDescriptors.CalcNumLipinskiHBD(mol)),
         }
-        found = desirabilities(*(values[name] for name in ("logP", "logD", "MW", "TPSA", "HBD")), base)
+        found = desirabilities(values["logP"], values["logD"], values["MW"], values["TPSA"], values["HBD"], base)
         return values if base is None else {**values, "pKa": base}, found
 
     def _value(self, mol: Chem.Mol) -> float:
