@@ -117,6 +117,8 @@ COMPONENTS: Registry[type[Component]] = Registry("component", ("chemmara.scoring
 
 
 def _evaluation(value: Any) -> Evaluation:
+    if type(value) is float and math.isfinite(value):  # nearly every one
+        return Evaluation(value)
     if isinstance(value, Evaluation):
         if value.failed:
             return Evaluation(math.nan, value.error or "no value")

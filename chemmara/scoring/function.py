@@ -107,7 +107,8 @@ class ScoringFunction:
         total, raw, transformed = self._values(known, list(distinct))
         index = {smiles: number for number, smiles in enumerate(distinct)}
         at = np.array([-1 if molecule is None else index[molecule.smiles] for molecule, _ in rows], dtype=int)
-        reasons = [self._reason(known, smiles) for smiles in distinct]
+        unknown = np.asarray(np.isnan(transformed).any(axis=0))
+        reasons = [self._reason(known, smiles) if unknown[n] else None for n, smiles in enumerate(distinct)]
         return Scores(
             total=_spread(total, at),
             raw={label: _spread(row, at) for label, row in zip(self.labels, raw, strict=True)},
@@ -127,14 +128,17 @@ class ScoringFunction:
         computed = sum(len(job.smiles) for job in jobs)
         attempt = 0
         while jobs:
-            for oracle, pairs in self._run(jobs, molecules):
-                tried = attempt >= oracle.retry
-                final = [pair for pair in pairs if not pair[1].failed or (tried and not oracle.stop)]
-                if final:
-                    self._store.record(oracle.spec.key, final)
-                known[oracle.spec.key].update(final)
-                if tried:
-                    oracle.check(pairs)
+            for together in self._run(jobs, molecules):
+                final = []
+                for oracle, pairs in together:
+                    drop = attempt < oracle.retry or oracle.stop  # a failure that is not the last word
+                    final.append((oracle.spec.key, [pair for pair in pairs if not (drop and pair[1].failed)]))
+                self._store.record_all(final)
+                for key, pairs in final:
+                    known[key].update(pairs)
+                for oracle, pairs in together:
+                    if attempt >= oracle.retry:
+                        oracle.check(pairs)
             # From the jobs, not from the answers: executors answer in any order, the next round must not depend on it.
             jobs = [
                 _Job(job.oracle, left)
@@ -150,21 +154,32 @@ class ScoringFunction:
             return {smiles: evaluation for smiles, evaluation in found.items() if not evaluation.failed}
         return found
 
-    def _run(self, jobs: list[_Job], molecules: dict[str, Molecule]) -> Iterator[tuple[_Oracle, Pairs]]:
-        """Evaluations chunk by chunk: of cheap components first and in this process, of the others elsewhere."""
-        elsewhere: list[tuple[_Oracle, Task]] = []
+    def _run(self, jobs: list[_Job], molecules: dict[str, Molecule]) -> Iterator[list[tuple[_Oracle, Pairs]]]:
+        """Evaluations, those together that are stored together: all of the cheap components, which are computed in this
+        process, then chunk by chunk those of the others."""
+        here: list[tuple[_Oracle, Pairs]] = []
+        dear: list[tuple[_Oracle, list[str]]] = []
         for oracle, missing in jobs:
-            cheap = oracle.cost_us < EXPENSIVE_US
-            for chunk in _chunks(missing, len(missing) if cheap else self._chunk):
-                if cheap or self._executor is None:
-                    built = work.component(oracle.spec)
-                    yield oracle, list(zip(chunk, built([molecules[smiles] for smiles in chunk]), strict=True))
-                else:
-                    elsewhere.append((oracle, Task(oracle.spec, tuple(chunk))))
-        if elsewhere and self._executor is not None:
-            for index, evaluations in self._executor.run([task for _, task in elsewhere]):
-                oracle, task = elsewhere[index]
-                yield oracle, list(zip(task.smiles, evaluations, strict=True))
+            if not missing:
+                continue
+            if oracle.cost_us < EXPENSIVE_US:
+                here.append((oracle, self._compute(oracle, missing, molecules)))
+            else:
+                dear += [(oracle, chunk) for chunk in _chunks(missing, self._chunk)]
+        if here:
+            yield here
+        if self._executor is None:
+            for oracle, chunk in dear:
+                yield [(oracle, self._compute(oracle, chunk, molecules))]
+        elif dear:
+            tasks = [Task(oracle.spec, tuple(chunk)) for oracle, chunk in dear]
+            for index, evaluations in self._executor.run(tasks):
+                oracle, chunk = dear[index]
+                yield [(oracle, list(zip(chunk, evaluations, strict=True)))]
+
+    @staticmethod
+    def _compute(oracle: _Oracle, smiles: list[str], molecules: dict[str, Molecule]) -> Pairs:
+        return list(zip(smiles, work.component(oracle.spec)([molecules[text] for text in smiles]), strict=True))
 
     def _values(self, known: list[dict[str, Evaluation]], smiles: list[str]) -> tuple[Array, Array, Array]:
         """Totals (n,), raw and transformed values (components, n) of distinct molecules."""

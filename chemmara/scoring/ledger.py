@@ -152,12 +152,17 @@ class Ledger:
 
     def record(self, key: str, evaluations: Sequence[tuple[str, Evaluation]]) -> None:
         """Store; on the disk when this returns. A later value for the same molecule replaces the earlier."""
-        if not evaluations:
-            return
+        self.record_all([(key, evaluations)])
+
+    def record_all(self, batches: Sequence[tuple[str, Sequence[tuple[str, Evaluation]]]]) -> None:
+        """:meth:`record` for several components, each with its key, in one transaction: the disk is waited for once."""
         values = [
             (key, encode(smiles), cell(value), None if error is None else encode(error))
+            for key, evaluations in batches
             for smiles, (value, error) in evaluations
         ]
+        if not values:
+            return
         with self._transaction():
             self._db.executemany("INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?, ?)", values)
 
