@@ -95,6 +95,12 @@ def load() -> float:
     return round(os.getloadavg()[0] / (os.cpu_count() or 1), 2) if hasattr(os, "getloadavg") else math.nan
 
 
+def cpu_seconds() -> float:
+    """Processor time of this process and of its children that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
 def timed(function: ScoringFunction, batch: Sequence[Molecule], size: int) -> float:
     """Seconds of wall clock in which a batch is scored, in pieces of ``size``."""
     start = time.perf_counter()
@@ -104,9 +110,14 @@ def timed(function: ScoringFunction, batch: Sequence[Molecule], size: int) -> fl
 
 
 def score(n: int, workers: int, chunk: int) -> Iterator[dict[str, Any]]:
-    """Molecules a second of a typical score, parsing included, by executor."""
+    """Molecules a second of a typical score, parsing included, by executor.
+
+    ``cpu_ms``: processor time a molecule of all processes together, which other work on the machine hardly changes; the
+    start of worker processes, about a second each, is in it.
+    """
     found = molecules(n)
     for name, processes in (("none", 0), ("processes", 1), ("processes", workers), ("dask", workers)):
+        before = cpu_seconds()
         with ExitStack() as stack:
             used = executor(name, processes) if processes else None
             if used is not None:
@@ -123,6 +134,7 @@ def score(n: int, workers: int, chunk: int) -> Iterator[dict[str, Any]]:
             "processes": processes,
             "molecules": len(batch),
             "per_second": round(len(batch) / seconds, 1),
+            "cpu_ms": round((cpu_seconds() - before) / len(found) * 1e3, 1),
             "load_per_core": load(),
         }
 
