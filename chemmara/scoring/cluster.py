@@ -23,6 +23,7 @@ from chemmara.scoring.evaluation import Evaluation, Task
 from chemmara.scoring.executors import available_cores
 
 _LOG = logging.getLogger("distributed")
+_HERE = "127.0.0.1:0"
 _POLL_S = 1.0
 _CONNECT_S = 30.0
 _MEND_S = 30.0  # how often lost jobs are looked for
@@ -242,8 +243,9 @@ def _client(*place: Any, **options: Any) -> Any:
 
 
 def _local(workers: int) -> Any:
-    """Scheduler and workers as threads of this process, no port open: each worker has a process for its scoring, and a
-    second layer of processes would import the user's main module again. No limit on memory: it would count ours."""
+    """Scheduler and workers as threads of this process: each worker has a process for its scoring, and a second layer
+    of processes would import the user's main module again. Dask's page of figures, which cannot be switched off, is for
+    this machine alone. No limit on memory: it would count ours."""
     from distributed import LocalCluster
 
     make: Any = LocalCluster
@@ -253,6 +255,8 @@ def _local(workers: int) -> Any:
         processes=False,
         protocol="inproc://",
         dashboard_address=None,
+        scheduler_kwargs={"dashboard": False, "dashboard_address": _HERE},
+        worker_dashboard_address=_HERE,
         memory_limit=0,
     )
 

@@ -205,6 +205,8 @@ def test_a_caller_that_stops_listening_leaves_a_usable_cluster(monkeypatch: pyte
     answers.close()
     assert dict(executor.run([Task(SPEC, ("CCCC",))]))[0][0].value == 4
     before = psutil.Process().children()
+    listening = [c.laddr.ip for c in psutil.Process().net_connections("inet") if c.status == psutil.CONN_LISTEN]
+    assert set(listening) <= {"127.0.0.1"}, "nothing of it is open to other machines"
     executor.close()
     assert len(psutil.Process().children()) < len(before), "its scoring process goes on"
     assert dict(executor.run([Task(SPEC, ("C",))]))[0][0].value == 1, "it connects again"
