@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import shutil
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 import typer
@@ -24,8 +25,18 @@ def register(app: typer.Typer) -> None:
 
 def components(
     name: Annotated[str | None, typer.Argument(help="one of them, in full [default: all]")] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="draw the transforms, or the one that is named, into this .png, .svg or .pdf, or directory"),
+    ] = None,
 ) -> None:
     """List components, transforms, objectives and whatever else a config can name."""
+    if plot is not None:
+        from chemmara.reporting.transform_plots import plot_transforms
+
+        for file in plot_transforms(plot, [] if name is None else [name]):
+            typer.echo(f"written: {file}")
+        return
     if name is not None:
         for text in _in_full(name):
             typer.echo(text)

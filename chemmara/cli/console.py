@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,3 +33,13 @@ def counts(left_out: dict[str, int]) -> str:
     """What was left out, for the end of a sentence: ``; left out: 3 invalid, 1 repeated``."""
     parts = [f"{number:,} {reason}" for reason, number in left_out.items() if number]
     return f"; left out: {', '.join(parts)}" if parts else ""
+
+
+def described(table: Mapping[str, object]) -> str:
+    """A table ``{name, ...}`` of a config in short: ``sigmoid(low 2, high 5)``."""
+    inner = ", ".join(
+        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
+        for key, value in table.items()
+        if key != "name"
+    )
+    return f"{table['name']}({inner})"

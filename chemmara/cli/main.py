@@ -100,6 +100,7 @@ def _register() -> None:
         doctor,
         export,
         finetune,
+        ledger,
         optimize,
         priors,
         sample,
@@ -110,7 +111,7 @@ def _register() -> None:
     )
 
     working = (optimize, compare, benchmark, export, score, sample, train, finetune, study)
-    for module in (*working, validate, components, priors, doctor):
+    for module in (*working, validate, components, priors, ledger, doctor):
         module.register(app)
 
 

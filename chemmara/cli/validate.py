@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chemmara.cli.console import columns
+from chemmara.cli.console import columns, described
 from chemmara.cli.optimize import Assignments, Methods
 
 if TYPE_CHECKING:
@@ -63,14 +63,8 @@ def _score(settings: RunSettings) -> str:
         (
             component.label, component.spec.name, component.unit,
             "filter" if component.filter else f"{component.weight:g}",
-            _transform(component.transform.to_table()) if component.transform else "",
+            described(component.transform.to_table()) if component.transform else "",
         )
         for component in scoring.components
     ]  # fmt: skip
     return columns(f"score: {scoring.aggregation}", ("label", "component", "unit", "weight", "transform"), rows)
-
-
-def _transform(table: dict[str, object]) -> str:
-    inner = ", ".join(f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
-                      for key, value in table.items() if key != "name")  # fmt: skip
-    return f"{table['name']}({inner})"

@@ -56,7 +56,8 @@ class RunDirectory:
         return bool(self.manifest().get("end"))
 
     def check_same_config(self, table: Table) -> None:
-        """Raise :class:`UserError` if the directory's run has another config; [execution] and [failure] may differ."""
+        """Raise :class:`UserError` if the directory's run has another config; [execution], [failure] and what
+        the components say of failures may differ."""
         try:
             before = tomllib.loads((self.path / "config.toml").read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -64,7 +65,7 @@ class RunDirectory:
         changed = sorted(
             key
             for key in before.keys() | table.keys()
-            if key not in ("execution", "failure") and before.get(key) != table.get(key)
+            if key not in ("execution", "failure") and _essence(key, before.get(key)) != _essence(key, table.get(key))
         )
         if changed:
             raise UserError(
@@ -83,6 +84,16 @@ class RunDirectory:
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         self.write("manifest.json", json.dumps(manifest, indent=2) + "\n")
+
+
+def _essence(key: str, value: Any) -> Any:
+    """What of a table of the config decides which molecules are good: [scoring] without its policy on failures."""
+    components = value.get("component") if key == "scoring" and isinstance(value, dict) else None
+    if not isinstance(components, list):
+        return value
+    policy = ("retry", "on_failure")
+    bare = [{k: v for k, v in c.items() if k not in policy} if isinstance(c, dict) else c for c in components]
+    return {**value, "component": bare}
 
 
 def write_whole(path: Path, text: str) -> None:

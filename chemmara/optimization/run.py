@@ -100,7 +100,12 @@ def _run(
             watcher.step(metrics)
 
     scoring = ScoringFunction(
-        settings.scoring, executor=executor, store=ledger, chunk=head.execution.chunk, retry=head.failure.retry
+        settings.scoring,
+        executor=executor,
+        store=ledger,
+        chunk=head.execution.chunk,
+        retry=head.failure.retry,
+        on_failure=head.failure.on_failure,
     )
     learner = Learner(settings, agent, prior, scoring, write_step, seeds, count_failures_anew=retry_failed)
     saver = RunCheckpoint(directory.path / "checkpoints", head.execution.checkpoint_seconds, interrupts)

@@ -20,6 +20,7 @@ from chemmara.policies.catalog import Prior, find_prior
 from chemmara.policies.device import check_device
 from chemmara.policies.policy import POLICIES
 from chemmara.policies.precision import Precision
+from chemmara.scoring.cluster_settings import DaskSettings, check_installed
 from chemmara.scoring.executors import EXECUTORS
 from chemmara.scoring.failure import FailureSettings
 from chemmara.scoring.settings import ScoringSettings
@@ -94,8 +95,9 @@ class ExecutionSettings(Parameters):
     precision: Precision = Field("auto", description="float32, bfloat16, or auto: bfloat16 where the processor gains")
     threads: int | None = Field(None, ge=1, le=1024, description="CPU threads of the model; default: all cores")
     deterministic: bool = Field(False, description="on a GPU: only kernels that give the same result each time")
-    executor: str = Field("serial", description="where components run: serial or processes")
+    executor: str = Field("serial", description="where expensive components run: serial, processes or dask")
     workers: int | None = Field(None, ge=1, le=4096, description="worker processes; default: one per core")
+    dask: DaskSettings | None = Field(None, description="the cluster of executor = 'dask': docs/cluster.md")
     timeout: float | None = Field(None, gt=0, description="seconds a molecule and component may take in a worker")
     chunk: int = Field(4, ge=1, le=10_000, description="molecules per task of an expensive component")
     checkpoint_seconds: float = Field(30.0, ge=0, description="time between checkpoints")
@@ -232,7 +234,9 @@ def _check_genetic(genetic: GeneticSettings, replay: ReplaySettings) -> None:
 def executor_table(execution: ExecutionSettings) -> Table:
     """The table of an executor ``{name, ...}``, of what [execution] says of it."""
     takes = EXECUTORS[execution.executor].parameters.model_fields
-    given = {"workers": execution.workers, "timeout": execution.timeout}
+    given: Table = {"workers": execution.workers, "timeout": execution.timeout}
+    if execution.dask is not None:
+        given |= execution.dask.model_dump(mode="json", exclude_none=True)
     return {"name": execution.executor, **{k: v for k, v in given.items() if k in takes and v is not None}}
 
 
@@ -289,12 +293,17 @@ def check_execution(execution: ExecutionSettings) -> None:
         check_device(execution.device)
     except UserError as error:
         raise ConfigError(f"execution.device: {error}") from None
+    if execution.dask is not None and execution.executor != "dask":
+        raise ConfigError("execution.dask: set execution.executor = 'dask' to use a Dask cluster")
     if execution.executor == "serial" and execution.timeout is not None:
         raise ConfigError(
             "execution.timeout: a time limit needs worker processes; set execution.executor = 'processes'"
         )
     if execution.executor == "serial" and execution.workers is not None:
         raise ConfigError("execution.workers: set execution.executor = 'processes' to use workers")
+    EXECUTORS.build_parameters(executor_table(execution), "execution")
+    if execution.executor == "dask":
+        check_installed(execution.dask)
 
 
 def _without_none(table: Mapping[str, Any]) -> Table:

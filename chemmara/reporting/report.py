@@ -17,6 +17,7 @@ from chemmara.reporting.compare import DEFAULT_THRESHOLD
 from chemmara.reporting.export import replacing
 from chemmara.reporting.measures import COMPARED, Digest, digest, measure, scaffold_curve
 from chemmara.reporting.runs import Run, find_run, read_manifest
+from chemmara.scoring.component import COMPONENTS
 from chemmara.scoring.ledger import RunRow
 
 TOP = 24
@@ -110,14 +111,35 @@ def _top(run: Run) -> list[RunRow]:
 
 
 def _molecules(run: Run, rows: Sequence[RunRow]) -> Iterator[dict[str, Any]]:
+    known = _units_and_weights(run)
     for row in rows:
         values = [(label, row.raw.get(label, math.nan), row.transformed.get(label, math.nan)) for label in run.labels]
         yield {
             "svg": _draw(row.smiles),
             "row": row,
             "score": f"{row.score:.3f}",
-            "values": [(label, _brief(raw), _brief(score)) for label, raw, score in values],
+            "values": [
+                (label, f"{_brief(raw)} {known.get(label, ('', ''))[0]}", _brief(score), known.get(label, ("", ""))[1])
+                for label, raw, score in values
+            ],
         }
+
+
+def _units_and_weights(run: Run) -> dict[str, tuple[str, str]]:
+    """By label what config.toml says: the unit of the raw values, and the weight or "filter"; {} where it is gone."""
+    path = run.directory / "config.toml" if run.directory else None
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8")) if path else {}
+        components = table["scoring"]["component"]
+        return {
+            component["label"]: (
+                COMPONENTS[component["name"]].item.unit if component["name"] in COMPONENTS else "",
+                "filter" if component.get("filter") else f"{component['weight']:g}",
+            )
+            for component in components
+        }
+    except (ValueError, OSError, KeyError, TypeError):
+        return {}
 
 
 def _brief(value: float) -> str:

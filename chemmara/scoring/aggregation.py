@@ -49,6 +49,15 @@ def product(scores: Array, weights: Array) -> Array:
     return total
 
 
+PARTS: dict[str, tuple[str, Callable[[float, float, float], float]]] = {
+    "geometric_mean": ("x", lambda score, weight, weights: score ** (weight / weights)),
+    "arithmetic_mean": ("+", lambda score, weight, weights: score * weight / weights),
+    "product": ("x", lambda score, weight, weights: score**weight),
+}
+"""What one component brings into the total, by aggregation: whether parts are multiplied or added, and the part from
+a component's score, its weight and the sum of all weights."""
+
+
 def aggregate(name: str, scores: Array, weights: Array, filters: Array) -> Array:
     """Totals (n,) of ``scores`` (m, n) with ``weights`` (m,), multiplied by every row of ``filters`` (f, n).
 

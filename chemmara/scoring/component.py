@@ -77,6 +77,13 @@ class Component(ABC):
                     return [failure(error)]
             return [evaluation for molecule in molecules for evaluation in self._alone(molecule)]
 
+    def note(self, molecule: Molecule) -> str:
+        """What a chemist would ask about the value: names of alerts that match, the nearest reference; '' for nothing.
+
+        Not part of the score, and asked for only where somebody looks: ``chemmara score --explain`` and ``--notes``.
+        """
+        return ""
+
     def _alone(self, molecule: Molecule) -> list[Evaluation]:
         try:
             return self._evaluate([molecule])
@@ -110,6 +117,8 @@ COMPONENTS: Registry[type[Component]] = Registry("component", ("chemmara.scoring
 
 
 def _evaluation(value: Any) -> Evaluation:
+    if type(value) is float and math.isfinite(value):  # nearly every one
+        return Evaluation(value)
     if isinstance(value, Evaluation):
         if value.failed:
             return Evaluation(math.nan, value.error or "no value")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -58,12 +58,20 @@ class Executor(Protocol):
 class EvaluationStore(Protocol):
     """Remembers evaluations by (component key, canonical SMILES)."""
 
+    def describe(self, specs: Iterable[ComponentSpec]) -> None:
+        """Take note of what the keys of components stand for, for whoever looks into the store."""
+        ...
+
     def lookup(self, key: str, smiles: Sequence[str]) -> dict[str, Evaluation]:
         """The known evaluations among ``smiles``."""
         ...
 
     def record(self, key: str, evaluations: Sequence[tuple[str, Evaluation]]) -> None:
         """Remember. When this returns, the evaluations are as durable as the store can make them."""
+        ...
+
+    def record_all(self, batches: Sequence[tuple[str, Sequence[tuple[str, Evaluation]]]]) -> None:
+        """:meth:`record` for several components at once, each with its key: one write to the disk instead of many."""
         ...
 
 
@@ -73,8 +81,16 @@ class MemoryStore:
     def __init__(self) -> None:
         self._values: dict[tuple[str, str], Evaluation] = {}
 
+    def describe(self, specs: Iterable[ComponentSpec]) -> None:
+        pass
+
     def lookup(self, key: str, smiles: Sequence[str]) -> dict[str, Evaluation]:
         return {s: self._values[key, s] for s in smiles if (key, s) in self._values}
 
     def record(self, key: str, evaluations: Sequence[tuple[str, Evaluation]]) -> None:
         self._values.update({(key, smiles): evaluation for smiles, evaluation in evaluations})
+
+    def record_all(self, batches: Sequence[tuple[str, Sequence[tuple[str, Evaluation]]]]) -> None:
+        for key, evaluations in batches:
+            if evaluations:
+                self.record(key, evaluations)

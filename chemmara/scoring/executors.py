@@ -1,4 +1,5 @@
-"""Where components run: in this process, or in worker processes that survive crashes, time-outs and a killed parent."""
+"""Where components run: in this process, in worker processes that survive crashes, time-outs and a killed parent, or on
+a Dask cluster."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from pydantic import Field
 from chemmara.config import Parameters
 from chemmara.errors import RunError
 from chemmara.registry import Registry
+from chemmara.scoring.cluster_settings import DaskParameters
 from chemmara.scoring.evaluation import Evaluation, Executor, Task
 from chemmara.scoring.pool import Job, WorkerProcess
 from chemmara.scoring.worker import answer
@@ -52,6 +54,14 @@ def processes(parameters: ProcessParameters) -> Executor:
     return ProcessExecutor(parameters.workers, parameters.timeout)
 
 
+@EXECUTORS.register("dask", DaskParameters)
+def dask(parameters: DaskParameters) -> Executor:
+    """On a Dask cluster: a running scheduler, jobs of SLURM, or workers in this process; docs/cluster.md."""
+    from chemmara.scoring.cluster import build
+
+    return build(parameters)
+
+
 class SerialExecutor:
     """Runs tasks in this process, in order. A crash of a component's native code takes the process with it."""
 
@@ -79,7 +89,7 @@ class ProcessExecutor:
     """
 
     def __init__(self, workers: int | None = None, timeout: float | None = None, module: str = WORK) -> None:
-        self.workers = workers or _available_cores()
+        self.workers = workers or available_cores()
         self.timeout = timeout
         self._module = module
         self._pool: list[WorkerProcess] = []
@@ -199,7 +209,8 @@ class ProcessExecutor:
         self.close()
 
 
-def _available_cores() -> int:
+def available_cores() -> int:
+    """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -24,10 +24,16 @@ WINDOW = 200
 _MINIMUM = 50  # below this a rate means nothing
 
 
+OnFailure = Literal["blank", "stop"]
+
+
 class FailureSettings(Parameters):
-    """The ``[failure]`` table."""
+    """The ``[failure]`` table. A component's own ``retry`` and ``on_failure`` go before."""
 
     retry: int = Field(0, ge=0, le=100, description="how often a failed evaluation is tried again before it counts")
+    on_failure: OnFailure = Field(
+        "blank", description="what a failure means then: a blank score with its reason, or the end of the run"
+    )
     stop_above: float = Field(
         0.2,
         ge=0,

@@ -10,6 +10,7 @@ array([0.595,   nan])
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,11 +19,12 @@ from numpy.typing import NDArray
 
 from chemmara.chemistry.molecules import Molecule, read
 from chemmara.config import Table, read_table
-from chemmara.errors import ConfigError
+from chemmara.errors import ConfigError, RunError
 from chemmara.scoring import transforms, work
 from chemmara.scoring.aggregation import aggregate
 from chemmara.scoring.component import EXPENSIVE_US
 from chemmara.scoring.evaluation import ComponentSpec, Evaluation, EvaluationStore, Executor, MemoryStore, Task
+from chemmara.scoring.failure import OnFailure
 from chemmara.scoring.scores import Scores
 from chemmara.scoring.settings import ComponentSettings, ScoringSettings
 
@@ -36,8 +38,28 @@ _SLACK = 1e-6  # rounding that a raw value in [0, 1] may bring along
 class _Job(NamedTuple):
     """Molecules that a component has still to evaluate."""
 
-    spec: ComponentSpec
+    oracle: _Oracle
     smiles: list[str]
+
+
+@dataclass(frozen=True)
+class _Oracle:
+    """One distinct component: what it is, what it costs, and what follows when it fails."""
+
+    label: str
+    spec: ComponentSpec
+    cost_us: float
+    retry: int
+    stop: bool
+
+    def check(self, pairs: Pairs) -> None:
+        """Raise RunError for a failure, where the config has it so."""
+        failed = next((pair for pair in pairs if pair[1].failed), None) if self.stop else None
+        if failed is not None:
+            raise RunError(
+                f"component '{self.label}' failed on {failed[0]}: {failed[1].error} (on_failure = 'stop'); "
+                "mend it and go on with --resume, which tries the molecule again"
+            )
 
 
 class ScoringFunction:
@@ -45,7 +67,8 @@ class ScoringFunction:
 
     ``executor`` runs the components that are worth it elsewhere, in tasks of ``chunk`` molecules; without one
     everything runs in this process. ``store`` remembers evaluations; each finished chunk is in it before it is used.
-    A failed evaluation is tried up to ``retry`` times again before the failure is recorded.
+    A failed evaluation is tried up to ``retry`` times again before the failure is recorded; with ``on_failure`` "stop"
+    it is not recorded, and RunError ends the run. What a component says of either goes before.
     """
 
     def __init__(
@@ -55,17 +78,16 @@ class ScoringFunction:
         store: EvaluationStore | None = None,
         chunk: int = 16,
         retry: int = 0,
+        on_failure: OnFailure = "blank",
     ) -> None:
         if chunk < 1 or retry < 0:
             raise ValueError(f"chunk must be at least 1 and retry at least 0, got {chunk} and {retry}")
         self.settings = settings if isinstance(settings, ScoringSettings) else ScoringSettings.parse(settings)
         self._executor = executor
         self._store: EvaluationStore = MemoryStore() if store is None else store
-        # By key: a component that stands twice, with two transforms, is computed once.
-        specs = {component.spec.key: component for component in self.settings.components}
-        self._distinct = [(component.spec, component.cost_us) for component in specs.values()]
+        self._oracles = _oracles(self.settings.components, retry, on_failure)
+        self._store.describe(oracle.spec for oracle in self._oracles)
         self._chunk = chunk
-        self._retry = retry
 
     @classmethod
     def from_config(cls, config: str | Path | Mapping[str, Any], **options: Any) -> ScoringFunction:
@@ -85,7 +107,8 @@ class ScoringFunction:
         total, raw, transformed = self._values(known, list(distinct))
         index = {smiles: number for number, smiles in enumerate(distinct)}
         at = np.array([-1 if molecule is None else index[molecule.smiles] for molecule, _ in rows], dtype=int)
-        reasons = [self._reason(known, smiles) for smiles in distinct]
+        unknown = np.asarray(np.isnan(transformed).any(axis=0))
+        reasons = [self._reason(known, smiles) if unknown[n] else None for n, smiles in enumerate(distinct)]
         return Scores(
             total=_spread(total, at),
             raw={label: _spread(row, at) for label, row in zip(self.labels, raw, strict=True)},
@@ -97,36 +120,66 @@ class ScoringFunction:
 
     def _evaluate(self, molecules: dict[str, Molecule]) -> tuple[list[dict[str, Evaluation]], int]:
         """The evaluations of distinct molecules by component and SMILES, and how many were not in the store."""
-        known = {spec.key: dict(self._store.lookup(spec.key, list(molecules))) for spec, _ in self._distinct}
+        known = {oracle.spec.key: self._look_up(oracle, molecules) for oracle in self._oracles}
         jobs = [
-            _Job(spec, [smiles for smiles in molecules if smiles not in known[spec.key]]) for spec, _ in self._distinct
+            _Job(oracle, [smiles for smiles in molecules if smiles not in known[oracle.spec.key]])
+            for oracle in self._oracles
         ]
         computed = sum(len(job.smiles) for job in jobs)
-        for attempt in range(self._retry + 1):
-            for spec, pairs in self._run(jobs, molecules):
-                final = [pair for pair in pairs if attempt == self._retry or not pair[1].failed]
-                if final:
-                    self._store.record(spec.key, final)
-                known[spec.key].update(final)
+        attempt = 0
+        while jobs:
+            for together in self._run(jobs, molecules):
+                final = []
+                for oracle, pairs in together:
+                    drop = attempt < oracle.retry or oracle.stop  # a failure that is not the last word
+                    final.append((oracle.spec.key, [pair for pair in pairs if not (drop and pair[1].failed)]))
+                self._store.record_all(final)
+                for key, pairs in final:
+                    known[key].update(pairs)
+                for oracle, pairs in together:
+                    if attempt >= oracle.retry:
+                        oracle.check(pairs)
             # From the jobs, not from the answers: executors answer in any order, the next round must not depend on it.
-            jobs = [_Job(job.spec, [text for text in job.smiles if text not in known[job.spec.key]]) for job in jobs]
+            jobs = [
+                _Job(job.oracle, left)
+                for job in jobs
+                if (left := [text for text in job.smiles if text not in known[job.oracle.spec.key]])
+            ]
+            attempt += 1
         return [known[component.spec.key] for component in self.settings.components], computed
 
-    def _run(self, jobs: list[_Job], molecules: dict[str, Molecule]) -> Iterator[tuple[ComponentSpec, Pairs]]:
-        """Evaluations chunk by chunk: of cheap components first and in this process, of the others elsewhere."""
-        elsewhere: list[Task] = []
-        for (spec, missing), (_, cost_us) in zip(jobs, self._distinct, strict=True):
-            cheap = cost_us < EXPENSIVE_US
-            for chunk in _chunks(missing, len(missing) if cheap else self._chunk):
-                if cheap or self._executor is None:
-                    built = work.component(spec)
-                    yield spec, list(zip(chunk, built([molecules[smiles] for smiles in chunk]), strict=True))
-                else:
-                    elsewhere.append(Task(spec, tuple(chunk)))
-        if elsewhere and self._executor is not None:
-            for index, evaluations in self._executor.run(elsewhere):
-                task = elsewhere[index]
-                yield task.spec, list(zip(task.smiles, evaluations, strict=True))
+    def _look_up(self, oracle: _Oracle, molecules: dict[str, Molecule]) -> dict[str, Evaluation]:
+        found = dict(self._store.lookup(oracle.spec.key, list(molecules)))
+        if oracle.stop:  # a failure that another run has left is no answer here
+            return {smiles: evaluation for smiles, evaluation in found.items() if not evaluation.failed}
+        return found
+
+    def _run(self, jobs: list[_Job], molecules: dict[str, Molecule]) -> Iterator[list[tuple[_Oracle, Pairs]]]:
+        """Evaluations, those together that are stored together: all of the cheap components, which are computed in this
+        process, then chunk by chunk those of the others."""
+        here: list[tuple[_Oracle, Pairs]] = []
+        dear: list[tuple[_Oracle, list[str]]] = []
+        for oracle, missing in jobs:
+            if not missing:
+                continue
+            if oracle.cost_us < EXPENSIVE_US:
+                here.append((oracle, self._compute(oracle, missing, molecules)))
+            else:
+                dear += [(oracle, chunk) for chunk in _chunks(missing, self._chunk)]
+        if here:
+            yield here
+        if self._executor is None:
+            for oracle, chunk in dear:
+                yield [(oracle, self._compute(oracle, chunk, molecules))]
+        elif dear:
+            tasks = [Task(oracle.spec, tuple(chunk)) for oracle, chunk in dear]
+            for index, evaluations in self._executor.run(tasks):
+                oracle, chunk = dear[index]
+                yield [(oracle, list(zip(chunk, evaluations, strict=True)))]
+
+    @staticmethod
+    def _compute(oracle: _Oracle, smiles: list[str], molecules: dict[str, Molecule]) -> Pairs:
+        return list(zip(smiles, work.component(oracle.spec)([molecules[text] for text in smiles]), strict=True))
 
     def _values(self, known: list[dict[str, Evaluation]], smiles: list[str]) -> tuple[Array, Array, Array]:
         """Totals (n,), raw and transformed values (components, n) of distinct molecules."""
@@ -146,6 +199,20 @@ class ScoringFunction:
             if (reason := _failure(component, found[smiles])) is not None
         ]
         return "; ".join(reasons) or None
+
+
+def _oracles(components: Sequence[ComponentSettings], retry: int, on_failure: OnFailure) -> list[_Oracle]:
+    """By key: a component that stands twice, with two transforms, is computed once, under the stricter policy."""
+    found: dict[str, _Oracle] = {}
+    for component in components:
+        key = component.spec.key
+        retries = retry if component.retry is None else component.retry
+        stop = (component.on_failure or on_failure) == "stop"
+        if key in found:
+            retries, stop = max(retries, found[key].retry), stop or found[key].stop
+        label = found[key].label if key in found else component.label
+        found[key] = _Oracle(label, component.spec, component.cost_us, retries, stop)
+    return list(found.values())
 
 
 def _reading(molecule: Molecule | str | None) -> tuple[Molecule | None, str | None]:

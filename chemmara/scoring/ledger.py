@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from chemmara.errors import ChemmaraError, RunError, UserError
 from chemmara.scoring.database import acquire_lock, connect_reader, connect_writer, decode, encode, explained
-from chemmara.scoring.evaluation import Evaluation
+from chemmara.scoring.evaluation import ComponentSpec, Evaluation
 from chemmara.scoring.rows import COLUMNS, RunRow, cell, from_cells, number, to_cells
 
-__all__ = ["Ledger", "RunInfo", "RunRow"]
+__all__ = ["ComponentInfo", "Ledger", "RunInfo", "RunRow"]
 
 APPLICATION_ID = 0x63686D61  # "chma", in the file's header: tells a ledger from any other database
 SCHEMA_VERSION = 1
@@ -29,6 +30,10 @@ CREATE TABLE rows (
     valid INTEGER NOT NULL, score, raw TEXT NOT NULL, transformed TEXT NOT NULL, scaffold NOT NULL, error,
     agent_log_prob, prior_log_prob, PRIMARY KEY (run, step, idx)) WITHOUT ROWID;
 """
+# What a key stands for. Ledgers of before have no such table; a writer adds it.
+_COMPONENTS = (
+    "CREATE TABLE IF NOT EXISTS components (key TEXT PRIMARY KEY, name TEXT NOT NULL, parameters TEXT NOT NULL)"
+)
 _LOOKUP = 500  # SMILES a query: below SQLite's oldest limit on variables
 _PAGE = 1000  # rows a query: a reader of a long run never holds a transaction that a writer waits for
 
@@ -39,6 +44,18 @@ class RunInfo(NamedTuple):
     run: str
     rows: int
     last_step: int
+
+
+class ComponentInfo(NamedTuple):
+    """What a ledger has of one component with its settings: ``name`` and ``parameters`` are empty where it was written
+    by a version that did not note them; ``reason`` is the commonest of the failures."""
+
+    key: str
+    name: str
+    parameters: dict[str, Any]
+    evaluations: int
+    failed: int
+    reason: str
 
 
 class Ledger:
@@ -82,7 +99,7 @@ class Ledger:
             if self.read_only:
                 raise UserError(f"ledger '{self.path}' is empty: no run has begun")
             with self._transaction(UserError):
-                for statement in _SCHEMA.split(";"):
+                for statement in (*_SCHEMA.split(";"), _COMPONENTS):
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA application_id={APPLICATION_ID}")
                 self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
@@ -93,6 +110,9 @@ class Ledger:
                 f"ledger '{self.path}' was written by a newer version of chemmara (its format is {version}, this "
                 f"version reads up to {SCHEMA_VERSION}); upgrade chemmara"
             )
+        elif not self.read_only:
+            with explained(self.path, UserError):
+                self._db.execute(_COMPONENTS)
 
     @contextmanager
     def _transaction(self, error_type: type[ChemmaraError] = RunError) -> Iterator[None]:
@@ -108,6 +128,12 @@ class Ledger:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
+
+    def describe(self, specs: Iterable[ComponentSpec]) -> None:
+        """Note what the keys of components stand for."""
+        values = [(spec.key, spec.name, json.dumps(spec.parameters, sort_keys=True)) for spec in specs]
+        with self._transaction():
+            self._db.executemany("INSERT OR IGNORE INTO components VALUES (?, ?, ?)", values)
 
     def lookup(self, key: str, smiles: Sequence[str]) -> dict[str, Evaluation]:
         """The known evaluations among ``smiles``, failed ones with their reason."""
@@ -126,12 +152,17 @@ class Ledger:
 
     def record(self, key: str, evaluations: Sequence[tuple[str, Evaluation]]) -> None:
         """Store; on the disk when this returns. A later value for the same molecule replaces the earlier."""
-        if not evaluations:
-            return
+        self.record_all([(key, evaluations)])
+
+    def record_all(self, batches: Sequence[tuple[str, Sequence[tuple[str, Evaluation]]]]) -> None:
+        """:meth:`record` for several components, each with its key, in one transaction: the disk is waited for once."""
         values = [
             (key, encode(smiles), cell(value), None if error is None else encode(error))
+            for key, evaluations in batches
             for smiles, (value, error) in evaluations
         ]
+        if not values:
+            return
         with self._transaction():
             self._db.executemany("INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?, ?)", values)
 
@@ -139,6 +170,42 @@ class Ledger:
         """Drop the evaluations that failed, so that they are tried anew; returns how many there were."""
         with self._transaction():
             return int(self._db.execute("DELETE FROM evaluations WHERE value IS NULL").rowcount)
+
+    def components(self) -> list[ComponentInfo]:
+        """What there is of each component, by name and key."""
+        counts = "SELECT key, count(*), sum(value IS NULL) FROM evaluations GROUP BY key"
+        reasons = (
+            "SELECT key, error, count(*) FROM evaluations WHERE value IS NULL GROUP BY key, error ORDER BY 3 DESC, 2"
+        )
+        with explained(self.path):
+            commonest: dict[str, str] = {}
+            for key, error, _ in self._db.execute(reasons):
+                commonest.setdefault(key, "no value" if error is None else decode(error))
+            named = self._named()
+            rows = self._db.execute(counts).fetchall()
+        found = [ComponentInfo(k, *named.get(k, ("", {})), n, int(bad), commonest.get(k, "")) for k, n, bad in rows]
+        return sorted(found, key=lambda info: (info.name, info.key))
+
+    def _named(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'components'").fetchone():
+            return {}
+        rows = self._db.execute("SELECT key, name, parameters FROM components")
+        return {key: (name, json.loads(parameters)) for key, name, parameters in rows}
+
+    def evaluations(self) -> Iterator[list[tuple[str, str, Evaluation]]]:
+        """All evaluations as (key, SMILES, evaluation), in the order of key and SMILES, a page at a time."""
+        query = f"SELECT * FROM evaluations WHERE (key, smiles) > (?, ?) ORDER BY key, smiles LIMIT {_PAGE}"
+        last: tuple[str, str | bytes] = ("", "")
+        while True:
+            with explained(self.path):
+                page = self._db.execute(query, last).fetchall()
+            if not page:
+                return
+            yield [
+                (key, decode(smiles), Evaluation(number(value), error if error is None else decode(error)))
+                for key, smiles, value, error in page
+            ]
+            last = page[-1][0], page[-1][1]
 
     def write_step(self, run: str, step: int, rows: Sequence[RunRow]) -> None:
         """Put ``rows`` in the place of whatever the run has for this step."""

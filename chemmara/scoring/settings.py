@@ -16,6 +16,7 @@ from chemmara.scoring import work
 from chemmara.scoring.aggregation import AGGREGATIONS
 from chemmara.scoring.component import COMPONENTS, Component
 from chemmara.scoring.evaluation import ComponentSpec
+from chemmara.scoring.failure import OnFailure
 from chemmara.scoring.transforms import TRANSFORMS
 
 RESERVED = (
@@ -34,6 +35,12 @@ class Common(Parameters):
     weight: float | None = Field(None, ge=0, description="weight in the aggregation, 1 by default; a filter takes none")
     filter: bool = Field(False, description="multiply the total instead of joining the mean")
     transform: dict[str, Any] | None = Field(None, description="maps raw values into [0, 1]; see the transforms")
+    retry: int | None = Field(
+        None, ge=0, le=100, description="how often a failure is tried again; default: that of [failure]"
+    )
+    on_failure: OnFailure | None = Field(
+        None, description="blank: no score for the molecule; stop: the run ends; default: that of [failure]"
+    )
 
 
 class _Head(Parameters):
@@ -63,10 +70,14 @@ class ComponentSettings:
     weight: float = 1.0
     filter: bool = False
     transform: TransformSettings | None = None
+    retry: int | None = None
+    on_failure: OnFailure | None = None
 
     def to_table(self) -> Table:
         table: Table = {"name": self.spec.name, "label": self.label, **self.spec.parameters}
         table |= {"filter": True} if self.filter else {"weight": self.weight}
+        table |= {} if self.retry is None else {"retry": self.retry}
+        table |= {} if self.on_failure is None else {"on_failure": self.on_failure}
         return table if self.transform is None else {**table, "transform": self.transform.to_table()}
 
 
@@ -131,6 +142,8 @@ def _component(table: Any, where: str, folder: Path) -> ComponentSettings:
         weight=1.0 if common.weight is None else common.weight,
         filter=common.filter,
         transform=_transform(common.transform, entry.name, built, where),
+        retry=common.retry,
+        on_failure=common.on_failure,
     )
 
 

@@ -10,10 +10,12 @@ import json
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
-from chemmara.chemistry.molecules import Molecule, read
+from chemmara.chemistry.molecules import Molecule, Reading, read
 from chemmara.config import check
+from chemmara.errors import RunError
 from chemmara.scoring.component import COMPONENTS, Component
 from chemmara.scoring.evaluation import ComponentSpec, Evaluation
 
@@ -22,11 +24,20 @@ _built: OrderedDict[str, Component] = OrderedDict()
 
 
 def component(spec: ComponentSpec) -> Component:
-    """The component of a spec, built on the first call in this process and kept. Raises ConfigError."""
+    """The component of a spec, built on the first call in this process and kept. Raises ConfigError.
+
+    A spec with a key is refused, with RunError, where this process would compute other values than the key stands for:
+    a file has changed since the run began, or is another one on this machine.
+    """
     if spec.key in _built:
         _built.move_to_end(spec.key)
         return _built[spec.key]
     built = build(spec.name, spec.parameters, spec.name)
+    if spec.key and spec_of(spec.name, built).key != spec.key:
+        raise RunError(
+            f"component '{spec.name}' is not here what it was where the run began: a file that it reads has changed, "
+            "or another version of chemmara is at work"
+        )
     keep(spec, built)
     return built
 
@@ -56,7 +67,13 @@ def evaluate(spec: ComponentSpec, smiles: Sequence[str]) -> list[Evaluation]:
 
     Raises ConfigError only where the component itself cannot be built (a file that is gone, for example).
     """
-    return evaluate_molecules(component(spec), [read(text) for text in smiles])
+    return evaluate_molecules(component(spec), [_read(text) for text in smiles])
+
+
+@lru_cache(maxsize=1024)
+def _read(text: str) -> Reading:
+    """Parsed once for all components that a worker is asked about."""
+    return read(text)
 
 
 def evaluate_molecules(built: Component, readings: Sequence[tuple[Molecule | None, str | None]]) -> list[Evaluation]:

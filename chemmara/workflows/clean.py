@@ -12,9 +12,8 @@ import argparse
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,8 @@ from chemmara.chemistry.environments import BUNDLED, LEAST, EnvironmentTable
 from chemmara.chemistry.files import read_records
 from chemmara.chemistry.molecules import read
 from chemmara.chemistry.plausibility import KINDS, RARE_BELOW, Plausibility, standard
-from chemmara.errors import UserError
+from chemmara.workflows.reference import Samples
 
-BATCH = 512
 CARD = """# Reference table of atom environments
 
 `{file}` says in how many of {molecules:,} molecules each atom environment (an atom with its neighbours: Morgan radius
@@ -54,33 +52,19 @@ def make_table(
     """
     import torch
 
-    from chemmara.policies.catalog import find_prior
-    from chemmara.policies.storage import load_policy
-
-    found = find_prior(prior)
-    weights = found.sha256()
-    policy = load_policy(found)
-    policy.precision = precision
-    generator = torch.Generator(device=policy.device).manual_seed(seed)
-    drawn = 0
-
-    def molecules() -> Iterator[Chem.Mol]:
-        nonlocal drawn
-        while drawn < 4 * n + BATCH:
-            for text in policy.vocabulary.decode(policy.sample(BATCH, generator=generator).ids.cpu().numpy()):
-                drawn += 1
-                molecule = read(text).molecule
-                if molecule is not None:
-                    yield molecule.mol
-        raise UserError(f"fewer than one in four samples of '{found.name}' is a molecule: too few to count")
-
-    source = f"{n} valid samples of {found.name}, seed {seed}, temperature 1, weights {weights[:16]}"
-    table = EnvironmentTable.count(islice(molecules(), n), source)
+    drawn = Samples(prior, n, seed, precision)
+    table = EnvironmentTable.count(drawn.molecules(), drawn.source)
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     table.save(out)
-    figures: dict[str, Any] = {"prior": found.name, "sha256": weights, "seed": seed, "precision": precision}
-    figures |= {"molecules": n, "drawn": drawn, "environments": len(table.counts), "least": LEAST, "file": out.name}
+    figures: dict[str, Any] = {"prior": drawn.name, "sha256": drawn.sha256, "seed": seed, "precision": precision}
+    figures |= {
+        "molecules": n,
+        "drawn": drawn.drawn,
+        "environments": len(table.counts),
+        "least": LEAST,
+        "file": out.name,
+    }
     figures |= {"version": __version__, "rdkit": Chem.rdBase.rdkitVersion, "threads": torch.get_num_threads()}
     (out.parent / "README.md").write_text(CARD.format(**figures), encoding="utf-8", newline="\n")
     return table

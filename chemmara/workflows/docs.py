@@ -33,6 +33,7 @@ from chemmara.policies.policy import POLICIES
 from chemmara.registry import Registry
 from chemmara.reporting.report import COLUMN_MEANINGS
 from chemmara.scoring.aggregation import AGGREGATIONS
+from chemmara.scoring.cluster_settings import DaskSettings, SlurmSettings
 from chemmara.scoring.component import COMPONENTS, Component
 from chemmara.scoring.executors import EXECUTORS
 from chemmara.scoring.failure import FailureSettings
@@ -181,6 +182,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "replay": lambda: parameters(ReplaySettings),
     "genetic": lambda: parameters(GeneticSettings),
     "execution": lambda: parameters(ExecutionSettings),
+    "dask": lambda: parameters(DaskSettings, but=("slurm",)),
+    "slurm": lambda: parameters(SlurmSettings),
     "failure": lambda: parameters(FailureSettings),
     "train": lambda: parameters(TrainSettings),
     "policies": lambda: registered(POLICIES),

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from chemmara.chemistry.files import Record, read_records
+from chemmara.chemistry.molecules import Molecule, quiet, read
 from chemmara.config import check, read_table
 from chemmara.errors import ConfigError, UserError
 from chemmara.optimization.settings import ExecutionSettings, check_execution, check_keys, executor_table
 from chemmara.reporting.export import replacing
 from chemmara.reporting.tables import number, quote
+from chemmara.scoring import work
+from chemmara.scoring.component import Component
 from chemmara.scoring.evaluation import Evaluation, MemoryStore
 from chemmara.scoring.failure import FailureSettings
 from chemmara.scoring.function import ScoringFunction
 from chemmara.scoring.scores import Scores
-from chemmara.scoring.settings import ScoringSettings
+from chemmara.scoring.settings import ComponentSettings, ScoringSettings
 from chemmara.workflows.optimize import make_executor
 
 CHUNK = 1000
@@ -49,14 +53,32 @@ def score_file(
     out: str | Path,
     *,
     progress: Callable[[int], None] = lambda rows: None,
+    notes: bool = False,
 ) -> Scored:
     """Write one row per input molecule to the CSV file ``out``, in order, with the reason where there is no score.
 
     Columns: SMILES (as in the input), name, ``<label>`` (raw), ``<label>_score`` (transformed), score, error.
-    ``config`` is a file or a table; besides [scoring], [execution] and [failure] retry are heeded. ``out`` appears
-    whole or not at all. Raises :class:`ConfigError` / :class:`UserError` for a mistake, also where not one line is a
-    molecule.
+    With ``notes`` a column ``<label>_note`` follows for each component that has any: alerts that match, and so on.
+    ``config`` is a file or a table; besides [scoring], [execution] and [failure] (retry, on_failure) are heeded.
+    ``out`` appears whole or not at all. Raises :class:`ConfigError` / :class:`UserError` for a mistake, also where not
+    one line is a molecule, and :class:`RunError` where a component stops it.
     """
+    out = Path(out)
+    with scoring_of(config) as scoring:
+        if out.suffix.lower() != ".csv":
+            raise UserError(f"scores are written as .csv (got '{out}')")
+        if out.resolve() == Path(molecules).resolve():
+            raise UserError(f"'{out}' is the input itself; choose another file with -o")
+        records = iter(read_records(molecules))
+        first = list(islice(records, CHUNK))
+        if not first:
+            raise UserError(f"file '{molecules}' has no molecules")
+        return _write(scoring, first, records, Path(molecules), out, progress, notes)
+
+
+@contextmanager
+def scoring_of(config: str | Path | Mapping[str, Any]) -> Iterator[ScoringFunction]:
+    """The score of a config, run as its [execution] and [failure] have it. Raises :class:`ConfigError`."""
     table = dict(config) if isinstance(config, Mapping) else read_table(config)
     check_keys(table)
     if "scoring" not in table:
@@ -66,23 +88,27 @@ def score_file(
     settings = ScoringSettings.parse(table["scoring"], folder=folder)
     execution = check(ExecutionSettings, table.get("execution", {}), "execution")
     check_execution(execution)
-    retry = check(FailureSettings, table.get("failure", {}), "failure").retry
-    out = Path(out)
-    if out.suffix.lower() != ".csv":
-        raise UserError(f"scores are written as .csv (got '{out}')")
-    if out.resolve() == Path(molecules).resolve():
-        raise UserError(f"'{out}' is the input itself; choose another file with -o")
-    records = iter(read_records(molecules))
-    first = list(islice(records, CHUNK))
-    if not first:
-        raise UserError(f"file '{molecules}' has no molecules")
+    failure = check(FailureSettings, table.get("failure", {}), "failure")
     executor = make_executor(executor_table(execution))
     try:
-        scoring = ScoringFunction(settings, executor, RecentStore(), chunk=execution.chunk, retry=retry)
-        return _write(scoring, first, records, Path(molecules), out, progress)
+        yield ScoringFunction(settings, executor, RecentStore(), execution.chunk, failure.retry, failure.on_failure)
     finally:
         if executor is not None:
             executor.close()
+
+
+def note(component: ComponentSettings, molecule: Molecule) -> str:
+    """What a component has to say of a molecule beside its value; a note is never worth an error."""
+    try:
+        with quiet():
+            return work.component(component.spec).note(molecule)
+    except Exception:
+        return ""
+
+
+def has_notes(component: ComponentSettings) -> bool:
+    """Whether a component ever says anything beside its values."""
+    return type(work.component(component.spec)).note is not Component.note
 
 
 def _write(
@@ -92,15 +118,20 @@ def _write(
     source: Path,
     out: Path,
     progress: Callable[[int], None],
+    notes: bool,
 ) -> Scored:
     done = Scored()
     labels = [column for label in scoring.labels for column in (label, f"{label}_score")]
+    noted = [component for component in scoring.settings.components if has_notes(component)] if notes else []
+    note_labels = [f"{component.label}_note" for component in noted]
+    if taken := {name.lower() for name in labels} & {name.lower() for name in note_labels}:
+        raise UserError(f"--notes: the column '{min(taken)}' is a component's own; give it another label")
     with replacing(out) as stream:
-        stream.write(",".join(map(quote, ["SMILES", "name", *labels, "score", "error"])) + "\n")
+        stream.write(",".join(map(quote, ["SMILES", "name", *labels, *note_labels, "score", "error"])) + "\n")
         chunk, reason = first, ""
         while chunk:
             scores = scoring([record.smiles for record in chunk])
-            stream.writelines(_rows(chunk, scores))
+            stream.writelines(_rows(chunk, scores, noted))
             done.rows += len(chunk)
             done.invalid += int((~scores.valid).sum())
             done.failed += int(scores.failed.sum())
@@ -112,10 +143,13 @@ def _write(
     return done
 
 
-def _rows(chunk: Sequence[Record], scores: Scores) -> Iterator[str]:
+def _rows(chunk: Sequence[Record], scores: Scores, noted: Sequence[ComponentSettings]) -> Iterator[str]:
     for row, record in enumerate(chunk):
         values = [
             float(column[row]) for label in scores.raw for column in (scores.raw[label], scores.transformed[label])
         ]
-        cells = [quote(record.smiles), quote(record.name), *map(number, values), number(float(scores.total[row]))]
-        yield ",".join([*cells, quote(scores.errors[row] or "")]) + "\n"
+        cells = [quote(record.smiles), quote(record.name), *map(number, values)]
+        if noted:
+            molecule = read(record.smiles).molecule
+            cells += [quote(note(component, molecule)) if molecule else "" for component in noted]
+        yield ",".join([*cells, number(float(scores.total[row])), quote(scores.errors[row] or "")]) + "\n"

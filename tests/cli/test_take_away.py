@@ -127,3 +127,35 @@ def test_score_in_chunks_is_score_at_once(tmp_path: Path, monkeypatch: pytest.Mo
     invoke("score", config, tmp_path / "m.smi", "-o", tmp_path / "chunks.csv")
     assert (tmp_path / "chunks.csv").read_text() == (tmp_path / "at_once.csv").read_text()
     assert len(rows(tmp_path / "chunks.csv")) == 12
+
+
+def test_score_explains_one_molecule(tmp_path: Path) -> None:
+    table = {"scoring": {"component": [{"name": "qed"}, {"name": "alerts", "catalogues": ["PAINS"], "filter": True}]}}
+    config = write(tmp_path / "c.toml", table)
+    result = invoke("score", config, "--explain", "O=C1C=CC(=O)C=C1")
+    assert result.exit_code == 0, result.output
+    for word in ("score 0: geometric_mean", "raw value", "0.4167", "filter", "x 0", "alerts: PAINS_A quinone_A(370)"):
+        assert word in result.stdout
+    for wrong in (["--explain", "C1C"], [], ["--explain", "C", "-o", tmp_path / "x.csv"], [tmp_path / "m.smi"]):
+        refused = invoke("score", config, *wrong)
+        assert refused.exit_code == 2
+        assert len(refused.stderr.strip().splitlines()) == 1
+        assert "Traceback" not in refused.output
+
+
+def test_score_notes(tmp_path: Path) -> None:
+    alerts = {"name": "alerts", "catalogues": ["PAINS"], "filter": True}
+    config = write(tmp_path / "c.toml", {"scoring": {"component": [{"name": "qed"}, alerts]}})
+    (tmp_path / "m.smi").write_text("O=C1C=CC(=O)C=C1\nC1C\nCCO\n")
+    result = invoke("score", config, tmp_path / "m.smi", "-o", tmp_path / "m.csv", "--notes")
+    assert result.exit_code == 0, result.output
+    assert [row["alerts_note"] for row in rows(tmp_path / "m.csv")] == ["PAINS_A quinone_A(370)", "", ""]
+    clash = write(tmp_path / "d.toml", {"scoring": {"component": [alerts, {"name": "qed", "label": "Alerts_note"}]}})
+    assert invoke("score", clash, tmp_path / "m.smi", "-o", tmp_path / "n.csv", "--notes").exit_code == 2
+
+
+def test_components_are_plotted(tmp_path: Path) -> None:
+    result = invoke("components", "--plot", tmp_path / "t.png")
+    assert result.stdout == f"written: {tmp_path / 't.png'}\n"
+    assert (tmp_path / "t.png").is_file()
+    assert invoke("components", "qed", "--plot", tmp_path / "q.png").exit_code == 2

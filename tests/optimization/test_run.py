@@ -382,6 +382,46 @@ def test_too_many_failures_stop_the_run_and_keep_what_was_paid(config: Config, t
     assert all(row.error for row in kept if row.valid)
 
 
+def test_failed_molecules_are_in_the_table_with_the_reason_and_not_learned_from(config: Config, tmp_path: Path) -> None:
+    (tmp_path / "moody.py").write_text(
+        "import zlib\ndef score(smiles):\n    codes = [zlib.crc32(text.encode()) for text in smiles]\n"
+        "    return [None if code % 5 == 0 else 0.5 for code in codes]\n"
+    )
+    oracle = {"name": "python", "function": "moody:score", "path": str(tmp_path), "label": "dock"}
+    table = config(scoring={"component": [{"name": "qed"}, oracle]}, failure={"stop_above": 0.9})
+    directory = run(table, tmp_path / "out")
+    found = rows(directory / "molecules.csv")
+    failed = [row for row in found if row["valid"] == "True" and "dock" in row["error"]]
+    assert failed
+    for row in failed:
+        assert (row["error"], row["score"], row["dock"], row["dock_score"]) == ("dock: no value", "", "", "")
+        assert float(row["qed_score"]) > 0, "what did not fail is there"
+    assert all(row["score"] for row in found if row["valid"] == "True" and not row["error"])
+
+
+def test_a_component_that_must_not_fail_stops_the_run(config: Config, tmp_path: Path) -> None:
+    (tmp_path / "oracle.py").write_text(
+        "from pathlib import Path\n"
+        "def score(smiles, flag):\n"
+        "    return [0.5 if Path(flag).exists() else None for _ in smiles]\n"
+    )
+    flag = tmp_path / "mended"
+    oracle = {"name": "python", "function": "oracle:score", "path": str(tmp_path), "kwargs": {"flag": str(flag)}}
+    strict = config(scoring={"component": [{**oracle, "on_failure": "stop"}, {"name": "qed"}]})
+    with pytest.raises(RunError, match=r"component 'python' failed on .*on_failure = 'stop'.*--resume"):
+        run(strict, tmp_path / "out")
+    flag.touch()
+    directory = run(strict, tmp_path / "out", resume=True)
+    assert not [
+        row for row in rows(directory / "molecules.csv") if row["valid"] == "True" and row["error"] == "no value"
+    ]
+    run(
+        config(scoring={"component": [oracle, {"name": "qed"}]}), tmp_path / "out", resume=True
+    )  # may be said otherwise
+    with pytest.raises(UserError, match=r"another config \(scoring differ"):
+        run(config(scoring={"component": [{**oracle, "weight": 2.0}, {"name": "qed"}]}), tmp_path / "out", resume=True)
+
+
 def test_mended_oracle_goes_on_with_retry_failed(config: Config, tmp_path: Path) -> None:
     """The oracle's licence server was down: a flag file stands for it."""
     (tmp_path / "oracle.py").write_text(

@@ -41,6 +41,9 @@ def _one(text: str, log: str | None) -> Evaluation:
         os._exit(7)
     elif text == "sys.exit":
         sys.exit("enough")
+    elif text == "kill parent":
+        os.kill(os.getppid(), 9)
+        time.sleep(1000)
     elif text == "raise":
         raise RuntimeError("no such conformer\nat all")
     elif text == "hang":

@@ -25,7 +25,8 @@ IBUPROFEN = "CC(C)Cc1ccc(cc1)C(C)C(=O)O"
 QUININE = "COc1ccc2nccc([C@@H](O)[C@H]3C[C@@H]4CCN3C[C@@H]4C=C)c2c1"
 NAPHTHALENE = "c1ccc2ccccc2c1"
 C40 = "C" * 40
-SMILES = [PARACETAMOL, IBUPROFEN, QUININE, C40, "CCO", "[Na+].[O-]C(=O)c1ccccc1"]
+MIXED = "C1CCC2(CC1)OC1(CCCC1)C=CC2=CC=[N+](C)C"  # spiro atoms, a double bond with a geometry, a charge
+SMILES = [PARACETAMOL, IBUPROFEN, QUININE, C40, "CCO", "[Na+].[O-]C(=O)c1ccccc1", MIXED]
 HERE = Path(__file__).parent
 
 # Parameters with which every registered component is held to the contract; a component without a line fails.
@@ -35,6 +36,8 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         for name in (
             *("qed", "molecular_weight", "logp", "tpsa", "hbd", "hba", "rotatable_bonds", "rings", "aromatic_rings"),
             *("fraction_csp3", "stereocentres", "heavy_atoms", "sa_score", "np_score", "bertz_ct"),
+            *("unassigned_stereocentres", "formal_charge", "charged_atoms", "heteroatoms", "bridgehead_atoms"),
+            *("largest_ring", "molar_refractivity", "stereo_bonds", "spiro_atoms", "cns_mpo", "egan", "ring_systems"),
         )
     },
     "tanimoto": [
@@ -52,6 +55,16 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"scaffold": PARACETAMOL, "mode": "contains"},
         {"scaffold": "C1CCCCC1", "mode": "contains", "generic": True},
         {"scaffold": "C1CCCCC1", "generic": True},
+    ],
+    "lipinski": [{}, {"mode": "violations", "allowed": 0}],
+    "veber": [{}, {"mode": "violations"}],
+    "novelty": [
+        {"known_file": str(HERE / "known.smi"), "level": level}
+        for level in ("molecule", "connectivity", "scaffold", "generic_scaffold")
+    ],
+    "scaffold_similarity": [
+        {"references": [PARACETAMOL]},
+        {"references": [PARACETAMOL, QUININE], "generic": True, "reduce": "mean", "counts": False},
     ],
     "property_windows": [{"windows": {"logp": {"low": 0.0, "high": 3.0}, "tpsa": {"high": 90.0}}}],
     "element_count": [{"element": "O"}, {"element": "H"}],
@@ -121,6 +134,12 @@ def test_contract(name: str, parameters: dict[str, Any]) -> None:
         ("stereocentres", rdMolDescriptors.CalcNumAtomStereoCenters),
         ("heavy_atoms", Lipinski.HeavyAtomCount),
         ("bertz_ct", GraphDescriptors.BertzCT),
+        ("unassigned_stereocentres", rdMolDescriptors.CalcNumUnspecifiedAtomStereoCenters),
+        ("formal_charge", Chem.GetFormalCharge),
+        ("heteroatoms", Lipinski.NumHeteroatoms),
+        ("spiro_atoms", rdMolDescriptors.CalcNumSpiroAtoms),
+        ("bridgehead_atoms", rdMolDescriptors.CalcNumBridgeheadAtoms),
+        ("molar_refractivity", Crippen.MolMR),
     ],
 )
 def test_descriptors_equal_rdkits(name: str, function: Any) -> None:
@@ -315,7 +334,24 @@ def test_text_that_is_no_molecule_fails_in_a_worker() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["function", *(f"components.{name}" for name in ("descriptors", "similarity", "substructure", "windows"))],
+    [
+        "function",
+        *(
+            f"components.{name}"
+            for name in (
+                *(
+                    "cns",
+                    "descriptors",
+                    "rings",
+                    "rules",
+                    "scaffold_similarity",
+                    "similarity",
+                    "substructure",
+                    "windows",
+                ),
+            )
+        ),
+    ],
 )
 def test_examples_in_docstrings(module: str) -> None:
     result = doctest.testmod(importlib.import_module(f"chemmara.scoring.{module}"))

@@ -15,6 +15,9 @@ import pytest
 
 from chemmara.config import check
 from chemmara.errors import ConfigError, RunError
+from chemmara.scoring import work
+from chemmara.scoring.cluster import DaskExecutor, connect
+from chemmara.scoring.cluster_settings import DaskParameters
 from chemmara.scoring.evaluation import ComponentSpec, Evaluation, Executor, Task
 from chemmara.scoring.executors import EXECUTORS, ProcessExecutor, SerialExecutor
 
@@ -37,9 +40,23 @@ def shared() -> Iterator[ProcessExecutor]:
     sys.path.remove(str(HERE))
 
 
-@pytest.fixture(params=["serial", "processes"])
-def executor(request: pytest.FixtureRequest, shared: ProcessExecutor) -> Executor:
-    return SerialExecutor(MODULE) if request.param == "serial" else shared
+@pytest.fixture(scope="module")
+def clustered(shared: ProcessExecutor) -> Iterator[DaskExecutor]:
+    parameters = DaskParameters(workers=2)
+    executor = DaskExecutor(lambda: connect(parameters), module=MODULE)
+    yield executor
+    executor.close()
+
+
+@pytest.fixture(params=["serial", "shared", "clustered"])
+def executor(request: pytest.FixtureRequest) -> Executor:
+    return SerialExecutor(MODULE) if request.param == "serial" else request.getfixturevalue(request.param)
+
+
+@pytest.fixture(params=["shared", "clustered"])
+def elsewhere(request: pytest.FixtureRequest) -> Executor:
+    """Executors that run tasks in other processes."""
+    return request.getfixturevalue(request.param)
 
 
 def outcomes(executor: Executor, *chunks: tuple[str, ...], spec: ComponentSpec = SPEC) -> list[list[Evaluation]]:
@@ -79,21 +96,21 @@ def test_a_component_that_cannot_be_built_is_the_users_to_repair(executor: Execu
     assert outcomes(executor, ("C",)) == [[Evaluation(1.0)]]
 
 
-def test_prints_do_not_disturb(shared: ProcessExecutor, capfd: pytest.CaptureFixture[str]) -> None:
-    assert outcomes(shared, ("print", "C")) == [[Evaluation(5.0), Evaluation(1.0)]]
+def test_prints_do_not_disturb(elsewhere: Executor, capfd: pytest.CaptureFixture[str]) -> None:
+    assert outcomes(elsewhere, ("print", "C")) == [[Evaluation(5.0), Evaluation(1.0)]]
     assert capfd.readouterr().out == ""
 
 
-def test_processes_stay_alive_and_import_no_torch(shared: ProcessExecutor) -> None:
-    pids = {values[0].value for _ in range(3) for values in outcomes(shared, ("pid",), ("pid",))}
+def test_processes_stay_alive_and_import_no_torch(elsewhere: Executor) -> None:
+    pids = {values[0].value for _ in range(3) for values in outcomes(elsewhere, ("pid",), ("pid",))}
     assert len(pids) <= 2
     assert os.getpid() not in pids
-    assert outcomes(shared, ("torch",)) == [[Evaluation(0.0)]]
+    assert outcomes(elsewhere, ("torch",)) == [[Evaluation(0.0)]]
 
 
 def test_real_components_give_the_same_in_every_executor() -> None:
     tasks = [
-        Task(ComponentSpec("qed", {}, "key"), ("CC(=O)Nc1ccc(O)cc1", "c1cc")),
+        Task(work.spec_of("qed", work.build("qed", {}, "")), ("CC(=O)Nc1ccc(O)cc1", "c1cc")),
         Task(ComponentSpec("qed"), ("CCO",)),
     ]
     with ProcessExecutor(1) as pool:
@@ -112,16 +129,16 @@ def test_what_a_worker_imports_is_light() -> None:
 
 
 @pytest.mark.parametrize(("text", "reason"), [("segfault", "SIGSEGV"), ("exit", "code 7")])
-def test_the_guilty_molecule_alone_is_blamed(shared: ProcessExecutor, text: str, reason: str) -> None:
-    first, second = outcomes(shared, ("C", text, "CC"), ("CCC", "CCCC"))
+def test_the_guilty_molecule_alone_is_blamed(elsewhere: Executor, text: str, reason: str) -> None:
+    first, second = outcomes(elsewhere, ("C", text, "CC"), ("CCC", "CCCC"))
     assert [value.failed for value in first] == [False, True, False]
     assert reason in str(first[1].error)
     assert [first[0], first[2], *second] == [Evaluation(1.0), Evaluation(2.0), Evaluation(3.0), Evaluation(4.0)]
 
 
-def test_a_crash_that_does_not_come_again_is_no_failure(shared: ProcessExecutor, tmp_path: Path) -> None:
+def test_a_crash_that_does_not_come_again_is_no_failure(elsewhere: Executor, tmp_path: Path) -> None:
     text = f"crash once {tmp_path / 'marker'}"
-    assert outcomes(shared, (text,)) == [[Evaluation(float(len(text)))]]
+    assert outcomes(elsewhere, (text,)) == [[Evaluation(float(len(text)))]]
 
 
 def test_time_out_kills_the_molecule_and_what_it_started() -> None:
@@ -236,7 +253,7 @@ def test_interrupt_reaches_the_parent_only(tmp_path: Path) -> None:
 
 
 def test_registered_executors_are_built_from_parameters() -> None:
-    assert EXECUTORS.names() == ["processes", "serial"]
+    assert EXECUTORS.names() == ["dask", "processes", "serial"]
     entry = EXECUTORS["processes"]
     executor = entry.item(check(entry.parameters, {"workers": 3, "timeout": 2.5}))
     assert isinstance(executor, ProcessExecutor)

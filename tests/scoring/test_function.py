@@ -158,6 +158,37 @@ def test_retry(tmp_path: Path, retry: int, failed: list[bool]) -> None:
     assert again.failed.tolist() == failed, "a stored failure is replayed, not tried again"
 
 
+def test_policy_on_failure_is_each_components_own(tmp_path: Path) -> None:
+    """retry: tried again before it counts; blank: no score; stop: the run ends, and the failure is not remembered."""
+    (tmp_path / "flaky.py").write_text(f"{FLAKY}# policies")
+    oracle = {"name": "python", "function": "flaky:flaky", "path": str(tmp_path), "label": "dock"}
+    function = ScoringFunction({"component": [{"name": "qed"}, {**oracle, "retry": 2}]})
+    assert function(["C", "CC"]).failed.tolist() == [True, False]
+    store = Recorder()
+    strict = {"component": [{"name": "qed"}, {**oracle, "on_failure": "stop"}]}
+    function = ScoringFunction(strict, store=store, retry=1)
+    with pytest.raises(RunError, match=r"component 'dock' failed on C: no value \(on_failure = 'stop'\).*--resume"):
+        function(["CCO", "C"])
+    assert function(["CCO"]).evaluations == 0, "what succeeded was paid for and is kept"
+    lenient = {"component": [{"name": "qed"}, {**oracle, "on_failure": "blank"}]}
+    assert ScoringFunction(lenient, store=store, on_failure="stop")(["C"]).errors == ["dock: no value"]
+    with pytest.raises(RunError):
+        function(["C"])  # the failure that the lenient run has left is no answer
+    with pytest.raises(ConfigError, match=r"on_failure: should be 'blank' or 'stop'"):
+        ScoringFunction({"component": [{"name": "qed", "on_failure": "skip"}]})
+
+
+def test_a_file_that_changed_since_the_run_began_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "references.smi"
+    file.write_text("CCO\n")
+    spec = work.spec_of("tanimoto", work.build("tanimoto", {"references_file": str(file)}, ""))
+    assert work.evaluate(spec, ["CCO"])[0].value == 1
+    work._built.clear()  # as in a worker that starts later
+    file.write_text("CCN\n")
+    with pytest.raises(RunError, match="'tanimoto' is not here what it was"):
+        work.evaluate(spec, ["CCO"])
+
+
 def test_from_config(tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
     (tmp_path / "refs.smi").write_text("CCO\n")

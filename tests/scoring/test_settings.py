@@ -82,7 +82,7 @@ def test_round_trip() -> None:
     table = {
         "aggregation": "arithmetic_mean",
         "component": [
-            {"name": "qed", "weight": 0.5},
+            {"name": "qed", "weight": 0.5, "retry": 2, "on_failure": "stop"},
             {"name": "logp", "label": "lipo", "transform": {"name": "gaussian", "mean": 2, "sd": 1}},
             {"name": "tanimoto", "references": ["CCO"], "counts": True},
             {"name": "alerts", "catalogues": ["PAINS"], "filter": True},
@@ -105,6 +105,6 @@ def test_key_depends_on_what_changes_the_raw_value_alone() -> None:
             .spec.key
         )
 
-    assert key() == key(label="x", weight=3, transform=STEP) == key(fingerprint="ecfp4")
+    assert key() == key(label="x", weight=3, transform=STEP, retry=1) == key(fingerprint="ecfp4")
     assert key() != key(fingerprint="ecfp6")
     assert len(key()) == 64

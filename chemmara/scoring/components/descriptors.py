@@ -62,6 +62,11 @@ def _stereocentres(mol: Chem.Mol) -> int:
     return len(find(mol, includeUnassigned=True, useLegacyImplementation=False))
 
 
+def _stereo_bonds(mol: Chem.Mol) -> int:
+    kinds = Chem.FindPotentialStereo(mol)
+    return sum(found.type == Chem.StereoType.Bond_Double for found in kinds)
+
+
 DESCRIPTORS: dict[str, Descriptor] = {
     "qed": Descriptor(
         _qed,
@@ -108,6 +113,46 @@ DESCRIPTORS: dict[str, Descriptor] = {
         "Tetrahedral stereocentres, assigned or not, bridgehead nitrogens included",
         "count",
         cost_us=100,
+    ),
+    "unassigned_stereocentres": Descriptor(
+        _of_rdkit("CalcNumUnspecifiedAtomStereoCenters"),
+        "Tetrahedral stereocentres that the SMILES leaves open",
+        "count",
+        cost_us=60,
+        example="{ name = 'left_step', low = 0 }",
+    ),
+    "stereo_bonds": Descriptor(_stereo_bonds, "Double bonds that are E or Z, assigned or not", "count", cost_us=60),
+    "formal_charge": Descriptor(
+        lambda mol: Chem.GetFormalCharge(mol),
+        "Net formal charge, as the SMILES is written",
+        "e",
+        low=None,
+        example="{ name = 'step', low = 0, high = 0 }",
+    ),
+    "charged_atoms": Descriptor(
+        lambda mol: sum(atom.GetFormalCharge() != 0 for atom in mol.GetAtoms()),
+        "Atoms with a formal charge, those of nitro groups included",
+        "count",
+        cost_us=15,
+    ),
+    "heteroatoms": Descriptor(_of_rdkit("CalcNumHeteroatoms"), "Atoms other than carbon and hydrogen", "count"),
+    "spiro_atoms": Descriptor(_of_rdkit("CalcNumSpiroAtoms"), "Atoms that are all that two rings share", "count"),
+    "bridgehead_atoms": Descriptor(
+        _of_rdkit("CalcNumBridgeheadAtoms"), "Atoms where bridges of bicyclic ring systems meet", "count"
+    ),
+    "largest_ring": Descriptor(
+        lambda mol: max(map(len, mol.GetRingInfo().AtomRings()), default=0),
+        "Size of the largest ring in the smallest set of smallest rings, 0 without a ring",
+        "atoms",
+        example="{ name = 'left_step', low = 7 }",
+    ),
+    "molar_refractivity": Descriptor(
+        lambda mol: rdMolDescriptors.CalcCrippenDescriptors(mol)[1],
+        "Molar refractivity, additive atom model [Wildman and Crippen, JCICS 1999, 39, 868]",
+        "cm^3/mol",
+        low=None,
+        cost_us=210,
+        example="{ name = 'double_sigmoid', low = 40, high = 130 }",
     ),
     "bertz_ct": Descriptor(
         _bertz_ct,

@@ -59,7 +59,7 @@ class Tanimoto(Component):
             parse_reference(text, f"{where}.references[{index}]") for index, text in enumerate(parameters.references)
         ]
         if parameters.references_file is not None:
-            references += _read_references(parameters.references_file, f"{where}.references_file")
+            references += read_references(parameters.references_file, f"{where}.references_file")
         if not references:
             raise ConfigError(f"{where}.references: at least one reference SMILES is needed")
         self._molecules = references
@@ -83,8 +83,15 @@ class Tanimoto(Component):
         reduce = np.max if self.parameters.reduce == "max" else np.mean
         return [float(reduce(tanimoto(self._fingerprint(m.mol), self._references))) for m in molecules]
 
+    def note(self, molecule: Molecule) -> str:
+        """The nearest reference."""
+        similarities = tanimoto(self._fingerprint(molecule.mol), self._references)
+        nearest = int(np.argmax(similarities))
+        return f"nearest: {self._molecules[nearest].smiles} ({similarities[nearest]:.3f})"
 
-def _read_references(path: Path, where: str) -> list[Molecule]:
+
+def read_references(path: Path, where: str) -> list[Molecule]:
+    """The molecules of a file; raises ConfigError for a line that is none, and for a file without any."""
     try:
         records = list(read_records(path))
     except UserError as error:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from chemmara.chemistry import scaffolds
-from chemmara.chemistry.molecules import parse_reference, parse_smarts, read
+from chemmara.chemistry.molecules import Molecule, parse_reference, parse_smarts, read
 from chemmara.config import Parameters
 from chemmara.errors import ConfigError
 from chemmara.lazy import lazy
@@ -65,6 +66,9 @@ class AlertsParameters(Parameters):
     """Parameters of the structural alerts."""
 
     smarts: list[str] = Field(default_factory=list, description="own alerts, as SMARTS")
+    smarts_file: Path | None = Field(
+        None, description="file of more alerts: a SMARTS and its name a line, # for a remark"
+    )
     catalogues: list[Catalogue] = Field(
         default_factory=list, description="RDKit's catalogues: PAINS, BRENK, NIH, ZINC, CHEMBL, ..."
     )
@@ -77,6 +81,7 @@ class AlertsParameters(Parameters):
 class Alerts(PerMolecule):
     """Structural alerts: own SMARTS and RDKit's filter catalogues; 1 for a clean molecule, or the number of alerts.
 
+    ``chemmara score --notes`` and ``--explain`` name what matched.
     [PAINS: Baell and Holloway, J. Med. Chem. 2010, 53, 2719; BRENK: Brenk et al., ChemMedChem 2008, 3, 435]
     """
 
@@ -85,11 +90,12 @@ class Alerts(PerMolecule):
 
     def __init__(self, parameters: AlertsParameters, where: str) -> None:
         super().__init__(parameters, where)
-        if not parameters.smarts and not parameters.catalogues:
+        named = [(text, text, f"{where}.smarts[{index}]") for index, text in enumerate(parameters.smarts)]
+        if parameters.smarts_file is not None:
+            named += _read_alerts(parameters.smarts_file, f"{where}.smarts_file")
+        if not named and not parameters.catalogues:
             raise ConfigError(f"{where}: no alerts; give smarts = [...] or catalogues = ['PAINS', ...]")
-        self._patterns = [
-            parse_smarts(text, f"{where}.smarts[{index}]") for index, text in enumerate(parameters.smarts)
-        ]
+        self._patterns = [(name, parse_smarts(text, place)) for name, text, place in named]
         self._catalogue = _catalogue(parameters.catalogues) if parameters.catalogues else None
         entries = self._catalogue.GetNumEntries() if self._catalogue is not None else 0
         self.cost_us = 3.5 * entries + 5.0 * len(self._patterns)
@@ -98,13 +104,38 @@ class Alerts(PerMolecule):
     def _value(self, mol: Chem.Mol) -> float:
         if self.parameters.mode == "clean":
             return float(not self._any(mol))
-        found = sum(mol.HasSubstructMatch(pattern) for pattern in self._patterns)
+        found = sum(mol.HasSubstructMatch(pattern) for _, pattern in self._patterns)
         return float(found + (len(self._catalogue.GetMatches(mol)) if self._catalogue is not None else 0))
 
     def _any(self, mol: Chem.Mol) -> bool:
-        if any(mol.HasSubstructMatch(pattern) for pattern in self._patterns):
+        if any(mol.HasSubstructMatch(pattern) for _, pattern in self._patterns):
             return True
         return self._catalogue is not None and bool(self._catalogue.HasMatch(mol))
+
+    def note(self, molecule: Molecule) -> str:
+        """The alerts that match, with the catalogue that each is from."""
+        found = [name for name, pattern in self._patterns if molecule.mol.HasSubstructMatch(pattern)]
+        for entry in self._catalogue.GetMatches(molecule.mol) if self._catalogue is not None else ():
+            catalogue = entry.GetProp("FilterSet") if "FilterSet" in entry.GetPropList() else ""
+            found.append(f"{catalogue} {entry.GetDescription()}".strip())
+        return ", ".join(found)
+
+
+def _read_alerts(path: Path, where: str) -> list[tuple[str, str, str]]:
+    """(name, SMARTS, place) of each line of a file."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text"
+        raise ConfigError(f"{where}: file '{path}' cannot be read: {reason}") from None
+    found = []
+    for number, line in enumerate(lines, 1):
+        smarts, _, name = line.strip().replace("\t", " ").partition(" ")
+        if smarts and not smarts.startswith("#"):
+            found.append((name.strip() or smarts, smarts, f"{where} line {number}"))
+    if not found:
+        raise ConfigError(f"{where}: file '{path}' has no alerts")
+    return found
 
 
 def _catalogue(names: list[Catalogue]) -> Any:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, model_validator
 
+from chemmara.chemistry.molecules import Molecule
 from chemmara.config import Parameters
 from chemmara.errors import ConfigError, nearest
 from chemmara.lazy import lazy
@@ -67,3 +68,10 @@ class PropertyWindows(PerMolecule):
     def _value(self, mol: Chem.Mol) -> float:
         windows = self.parameters.windows
         return sum(window.holds(DESCRIPTORS[name].function(mol)) for name, window in windows.items()) / len(windows)
+
+    def note(self, molecule: Molecule) -> str:
+        """The descriptors outside their windows, each with its value."""
+        windows = self.parameters.windows.items()
+        values = {name: float(DESCRIPTORS[name].function(molecule.mol)) for name, _ in windows}
+        outside = [f"{name} {values[name]:.4g}" for name, window in windows if not window.holds(values[name])]
+        return f"outside: {', '.join(outside)}" if outside else ""

@@ -1,0 +1,110 @@
+"""chemmara ledger: what a ledger holds, one out of many, and its evaluations as a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from chemmara.scoring.ledger import ComponentInfo
+    from chemmara.workflows.ledgers import Merged
+
+app = typer.Typer(help="Look into ledgers of oracle results, merge them, and export them.", no_args_is_help=True)
+SHOWN = 5
+
+Place = Annotated[Path, typer.Argument(help="ledger.sqlite, or the directory that `optimize -o` made")]
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the commands to the application."""
+    parent.add_typer(app, name="ledger")
+
+
+def _file(place: Path) -> Path:
+    return place / "ledger.sqlite" if place.is_dir() else place
+
+
+@app.command("info")
+def info(ledger: Place) -> None:
+    """Components, evaluations, failures, runs and size. A run may be writing meanwhile."""
+    from chemmara.cli.console import columns
+    from chemmara.scoring.ledger import Ledger
+
+    path = _file(ledger)
+    with Ledger(path, read_only=True) as found:
+        components = found.components()
+        runs = [found.run_info(run) for run in found.runs()]
+    size = sum(file.stat().st_size for end in ("", "-wal") if (file := Path(f"{path}{end}")).exists())
+    total, failed = sum(c.evaluations for c in components), sum(c.failed for c in components)
+    typer.echo(f"{path}: {size / 1e6:.1f} MB, {total:,} evaluations, {failed:,} of them failed")
+    head = ("component", "key", "evaluations", "failed", "most often", "settings")
+    typer.echo(columns("components", head, [_row(component) for component in components]))
+    rows = [(run.run, f"{run.rows:,}", str(run.last_step)) for run in runs]
+    typer.echo(columns("runs", ("run", "rows", "last step"), rows))
+
+
+def _row(component: ComponentInfo) -> tuple[str, ...]:
+    settings = ", ".join(f"{key} {value}" for key, value in component.parameters.items())
+    return (
+        component.name or "unknown",
+        component.key[:12],
+        f"{component.evaluations:,}",
+        f"{component.failed:,}",
+        component.reason[:60],
+        settings[:80],
+    )
+
+
+@app.command("merge")
+def merge_ledgers(
+    out: Annotated[Path, typer.Argument(help="ledger that is merged into; made if it is not there")],
+    ledgers: Annotated[list[Path], typer.Argument(help="ledgers, or directories of `optimize -o`, that are only read")],
+    conflicts: Annotated[Path | None, typer.Option(help=".csv file for all conflicts")] = None,
+) -> None:
+    """Put several ledgers into one. A value that is there is never replaced; where another differs, it is told."""
+    from chemmara.errors import UserError
+    from chemmara.workflows.ledgers import merge
+
+    if conflicts is not None and conflicts.suffix.lower() != ".csv":
+        raise UserError(f"conflicts are written as .csv (got '{conflicts}')")
+    done = merge(_file(out), [_file(ledger) for ledger in ledgers])
+    typer.echo(
+        f"{done.evaluations:,} evaluations and {len(done.runs)} runs added to {_file(out)}; {done.replaced:,} failures "
+        f"replaced by values; {done.same:,} known already"
+    )
+    for run in done.runs_left:
+        typer.echo(f"left out: another run '{run}' is there already", err=True)
+    _tell_conflicts(done, conflicts)
+
+
+def _tell_conflicts(done: Merged, file: Path | None) -> None:
+    if done.conflicts:
+        typer.echo(f"{len(done.conflicts):,} conflicts: the value that was there is kept", err=True)
+    for c in done.conflicts[:SHOWN]:
+        typer.echo(f"  {c.component or c.key[:12]} of {c.smiles}: {c.kept:g} kept, {c.other:g} in {c.source}", err=True)
+    if len(done.conflicts) > SHOWN and file is None:
+        typer.echo("  --conflicts FILE.csv writes all of them", err=True)
+    if file is not None:
+        from chemmara.reporting.export import replacing
+        from chemmara.reporting.tables import number, quote
+
+        with replacing(file) as stream:
+            stream.write("SMILES,component,key,kept,other,ledger\n")
+            for c in done.conflicts:
+                cells = (quote(c.smiles), c.component, c.key, number(c.kept), number(c.other), quote(str(c.source)))
+                stream.write(",".join(cells) + "\n")
+        typer.echo(f"conflicts written to {file}")
+
+
+@app.command("export")
+def export_evaluations(
+    ledger: Place,
+    out: Annotated[Path, typer.Option("-o", "--out", help=".csv file; an existing one is replaced")],
+    component: Annotated[str | None, typer.Option(help="only this component, by name or key [default: all]")] = None,
+) -> None:
+    """Write the evaluations as a table: SMILES, component, key, value, error."""
+    from chemmara.workflows.ledgers import export
+
+    typer.echo(f"{export(_file(ledger), out, component):,} rows written to {out}")

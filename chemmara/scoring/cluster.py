@@ -1,0 +1,302 @@
+"""Scoring on a Dask cluster: an existing scheduler, jobs of SLURM, or workers within this process.
+
+What a worker does is in :mod:`chemmara.scoring.remote`. Dask hands the tasks of a worker that was lost to another one.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import queue
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from chemmara import __version__
+from chemmara.errors import ChemmaraError, RunError, UserError
+from chemmara.scoring import remote
+from chemmara.scoring.cluster_settings import DaskParameters, SlurmSettings, check_installed
+from chemmara.scoring.evaluation import Evaluation, Task
+from chemmara.scoring.executors import available_cores
+
+_LOG = logging.getLogger("distributed")
+_HERE = "127.0.0.1:0"
+_POLL_S = 1.0
+_CONNECT_S = 30.0
+_MEND_S = 30.0  # how often lost jobs are looked for
+
+
+class _Answer:
+    """The evaluations of a task that come in part by part, if its workers died under the whole."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.values: dict[int, Evaluation] = {}
+
+    @property
+    def complete(self) -> bool:
+        return len(self.values) == len(self.task.smiles)
+
+    def list(self) -> list[Evaluation]:
+        return [self.values[place] for place in range(len(self.task.smiles))]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Molecules of one task, by their place in it, that travel together."""
+
+    index: int
+    places: tuple[int, ...]
+
+
+@dataclass
+class Cluster:
+    """A connected client, and the cluster that was started for it, if any. ``mend`` replaces jobs that were lost."""
+
+    client: Any
+    own: Any = None
+    mend: Callable[[], None] = field(default=lambda: None)
+
+    def close(self) -> None:
+        """Leave: an own cluster ends, another one goes on without our scoring processes."""
+        with suppress(Exception):
+            if self.client.status == "running" and self.client.nthreads():
+                self.client.run(remote.close, on_error="ignore")
+        for part in (self.client, self.own):
+            with suppress(Exception):  # what is gone already needs no closing
+                if part is not None:
+                    part.close()
+
+
+class DaskExecutor:
+    """Runs tasks on the workers of a Dask cluster; connects at the first task, and again after :meth:`close`.
+
+    No more tasks are out than the cluster has threads, so that a kill -9 loses at most one task each. Tasks of a worker
+    that dies run elsewhere. One under which workers die again and again (Dask's ``allowed-failures``, 3) is taken apart
+    molecule by molecule, and a molecule that does the same alone is a failed evaluation. Crashes and time-outs of a
+    component are no business of Dask's: see :func:`chemmara.scoring.remote.evaluate`.
+
+    Raises the component's own ChemmaraError if it cannot be built on a worker, and RunError where the scheduler is lost
+    or there has been no worker for ``wait_seconds``.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Cluster],
+        timeout: float | None = None,
+        wait_seconds: float = math.inf,
+        module: str = "chemmara.scoring.work",
+    ) -> None:
+        self._connect = connect
+        self._timeout = timeout
+        self._wait_seconds = wait_seconds
+        self._module = module
+        self._cluster: Cluster | None = None
+        self._threads = 0
+        self._level = logging.NOTSET
+        self._looked = self._last_worker = self._mended = -math.inf
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, list[Evaluation]]]:
+        answers = [_Answer(task) for task in tasks]
+        yield from ((index, []) for index, answer in enumerate(answers) if answer.complete)
+        waiting = deque(_Part(i, tuple(range(len(task.smiles)))) for i, task in enumerate(tasks) if task.smiles)
+        if not waiting:
+            return
+        cluster = self._cluster or self._join()
+        self._last_worker = time.monotonic()
+        events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        out: dict[str, tuple[Any, _Part]] = {}
+        try:
+            while waiting or out:
+                while waiting and len(out) < self._available():
+                    part = waiting.popleft()
+                    future = self._submit(part, tasks[part.index])
+                    out[future.key] = future, part
+                    future.add_done_callback(events.put)
+                try:
+                    future = events.get(timeout=_POLL_S)
+                except queue.Empty:
+                    self._available()  # tells when the workers are gone
+                    continue
+                _, part = out.pop(future.key)
+                waiting.extendleft(self._take(future, part, answers[part.index]))
+                if answers[part.index].complete:
+                    yield part.index, answers[part.index].list()
+        finally:  # also when the caller stops listening: nobody wants what is still out
+            if out:
+                with suppress(Exception):
+                    cluster.client.cancel([future for future, _ in out.values()], force=True)
+
+    def _join(self) -> Cluster:
+        level = _LOG.level
+        _LOG.setLevel(logging.CRITICAL)  # what Dask logs with a traceback reaches the user as one RunError
+        try:
+            cluster = self._connect()
+        except BaseException:
+            _LOG.setLevel(level)
+            raise
+        self._cluster, self._level, self._mended = cluster, level, time.monotonic()
+        return cluster
+
+    def _submit(self, part: _Part, task: Task) -> Any:
+        assert self._cluster is not None
+        smiles = tuple(task.smiles[place] for place in part.places)
+        return self._cluster.client.submit(
+            remote.evaluate, self._module, __version__, task.spec, smiles, self._timeout, pure=False
+        )
+
+    def _available(self) -> int:
+        """Threads of all workers, looked up once a second. Raises RunError where there has been none for too long."""
+        now = time.monotonic()
+        assert self._cluster is not None
+        if now - self._looked >= _POLL_S or not self._threads:
+            client = self._cluster.client
+            if client.status in ("closed", "closing"):
+                raise RunError(_LOST)
+            if client.status == "running":
+                self._threads = sum(self._ask(client.nthreads).values())
+            self._looked = now
+            if now - self._mended >= _MEND_S:
+                self._cluster.mend()
+                self._mended = now
+        if self._threads:
+            self._last_worker = now
+        elif now - self._last_worker > self._wait_seconds:
+            raise RunError(
+                f"the Dask cluster has had no worker for {self._wait_seconds:g} s; "
+                "look at its queue and its logs, or raise execution.dask.wait_seconds, then go on with --resume"
+            )
+        return self._threads
+
+    def _take(self, future: Any, part: _Part, answer: _Answer) -> list[_Part]:
+        """Put a finished part's evaluations into the answer; returns the parts to send anew if its workers died."""
+        try:
+            values = future.result(timeout=None)
+        except ChemmaraError:
+            raise
+        except Exception as error:
+            if type(error).__name__ != "KilledWorker":
+                if future.status == "cancelled" or isinstance(error, OSError):
+                    raise RunError(_LOST) from None
+                reason = " ".join(str(error).split())[:200]
+                raise RunError(
+                    f"a Dask worker could not run a task: {type(error).__name__}: {reason}; "
+                    "is the same chemmara installed on the workers?"
+                ) from None
+            if len(part.places) > 1:
+                return [_Part(part.index, (place,)) for place in reversed(part.places)]
+            reason = "every Dask worker that ran it died (out of memory, or out of time?)"
+            values = [Evaluation(math.nan, reason)]
+        answer.values.update(zip(part.places, values, strict=True))
+        return []
+
+    def _ask(self, question: Callable[[], Any]) -> Any:
+        try:
+            return question()
+        except OSError:
+            raise RunError(_LOST) from None
+
+    def close(self) -> None:
+        """Leave the cluster. The executor can be used again: it connects anew."""
+        cluster, self._cluster, self._threads = self._cluster, None, 0
+        if cluster is not None:
+            cluster.close()
+            _LOG.setLevel(self._level)
+
+
+_LOST = "the connection to the Dask scheduler was lost; see to it, then go on with --resume"
+
+
+def build(parameters: DaskParameters) -> DaskExecutor:
+    """The executor of a config. Raises ConfigError where the packages are missing."""
+    check_installed(parameters)
+    return DaskExecutor(lambda: connect(parameters), parameters.timeout, parameters.wait_seconds)
+
+
+def connect(parameters: DaskParameters) -> Cluster:
+    """A client of the cluster that the config names, started first if it is an own one. Raises UserError."""
+    if parameters.slurm is not None:
+        return _queued(parameters.slurm)
+    if parameters.scheduler is None and parameters.scheduler_file is None:
+        own = _local(parameters.workers or available_cores())
+        return Cluster(_client(own), own)
+    place = parameters.scheduler or f"file '{parameters.scheduler_file}'"
+    if parameters.scheduler_file is not None and not parameters.scheduler_file.is_file():
+        raise UserError(f"execution.dask.scheduler_file: {place} does not exist; is the scheduler running?")
+    try:
+        if parameters.scheduler is not None:
+            return Cluster(_client(parameters.scheduler, timeout=_CONNECT_S))
+        return Cluster(_client(scheduler_file=str(parameters.scheduler_file), timeout=_CONNECT_S))
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"execution.dask: no Dask scheduler answers at {place} ({reason})") from None
+
+
+def _client(*place: Any, **options: Any) -> Any:
+    from distributed import Client
+
+    make: Any = Client  # its types stop here
+    return make(*place, **options)
+
+
+def _local(workers: int) -> Any:
+    """Scheduler and workers as threads of this process: each worker has a process for its scoring, and a second layer
+    of processes would import the user's main module again. Dask's page of figures, which cannot be switched off, is for
+    this machine alone. No limit on memory: it would count ours."""
+    from distributed import LocalCluster
+
+    make: Any = LocalCluster
+    return make(
+        n_workers=1,
+        threads_per_worker=workers,
+        processes=False,
+        protocol="inproc://",
+        dashboard_address=None,
+        scheduler_kwargs={"dashboard": False, "dashboard_address": _HERE},
+        worker_dashboard_address=_HERE,
+        memory_limit=0,
+    )
+
+
+def _queued(settings: SlurmSettings) -> Cluster:
+    own = slurm_cluster(settings)
+
+    def mend() -> None:
+        own.scale(jobs=settings.jobs)  # submits what is missing of the wanted number, also after a job was lost
+
+    try:
+        mend()
+        return Cluster(_client(own), own, mend)
+    except BaseException:
+        own.close()
+        raise
+
+
+def slurm_cluster(settings: SlurmSettings) -> Any:
+    """dask-jobqueue's cluster, with no job submitted yet; its ``job_script()`` is what sbatch will get.
+
+    One Dask worker a job, with a thread for each core: a thread only waits for its scoring process. Raises UserError.
+    """
+    from dask_jobqueue import slurm
+
+    optional = {
+        "walltime": settings.walltime,
+        "queue": settings.queue,
+        "account": settings.account,
+        "interface": settings.interface,
+        "python": settings.python,
+        "log_directory": None if settings.log_directory is None else str(settings.log_directory),
+        "job_extra_directives": settings.directives,
+        "job_script_prologue": settings.prologue,
+        "worker_extra_args": settings.worker_arguments,
+    }
+    given = {name: value for name, value in optional.items() if value not in (None, [])}
+    try:
+        make: Any = slurm.SLURMCluster
+        return make(cores=settings.cores, processes=1, memory=settings.memory, job_name="chemmara", **given)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"execution.dask.slurm: {reason}") from None
