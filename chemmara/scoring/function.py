@@ -22,7 +22,15 @@ from chemmara.errors import ConfigError
 from chemmara.scoring import transforms, work
 from chemmara.scoring.aggregation import aggregate
 from chemmara.scoring.component import EXPENSIVE_US
-from chemmara.scoring.evaluation import ComponentSpec, Evaluation, EvaluationStore, Executor, MemoryStore, Task
+from chemmara.scoring.evaluation import (
+    ComponentSpec,
+    Evaluation,
+    EvaluationStore,
+    Executor,
+    MemoryStore,
+    Task,
+    of_endpoint,
+)
 from chemmara.scoring.scores import Scores
 from chemmara.scoring.settings import ComponentSettings, ScoringSettings
 
@@ -38,6 +46,26 @@ class _Job(NamedTuple):
 
     spec: ComponentSpec
     smiles: list[str]
+
+
+class _Call(NamedTuple):
+    """One chunk for a component that answers for all components of its group: those with their missing molecules."""
+
+    spec: ComponentSpec
+    chunk: list[str]
+    members: list[_Job]
+
+    def pairs(self, evaluations: Sequence[Evaluation]) -> Iterator[tuple[ComponentSpec, Pairs]]:
+        for spec, missing in self.members:
+            wanted = set(missing)
+            yield (
+                spec,
+                [
+                    (smiles, evaluation if spec is self.spec else of_endpoint(evaluation, spec.endpoint))
+                    for smiles, evaluation in zip(self.chunk, evaluations, strict=True)
+                    if smiles in wanted
+                ],
+            )
 
 
 class ScoringFunction:
@@ -114,19 +142,22 @@ class ScoringFunction:
 
     def _run(self, jobs: list[_Job], molecules: dict[str, Molecule]) -> Iterator[tuple[ComponentSpec, Pairs]]:
         """Evaluations chunk by chunk: of cheap components first and in this process, of the others elsewhere."""
-        elsewhere: list[Task] = []
-        for (spec, missing), (_, cost_us) in zip(jobs, self._distinct, strict=True):
-            cheap = cost_us < EXPENSIVE_US
+        cost_us = {spec.key: cost for spec, cost in self._distinct}
+        elsewhere: list[_Call] = []
+        for members in _groups(jobs):
+            spec = members[0].spec
+            missing = list(dict.fromkeys(smiles for job in members for smiles in job.smiles))
+            cheap = cost_us[spec.key] < EXPENSIVE_US
             for chunk in _chunks(missing, len(missing) if cheap else self._chunk):
+                call = _Call(spec, chunk, members)
                 if cheap or self._executor is None:
-                    built = work.component(spec)
-                    yield spec, list(zip(chunk, built([molecules[smiles] for smiles in chunk]), strict=True))
+                    yield from call.pairs(work.component(spec)([molecules[smiles] for smiles in chunk]))
                 else:
-                    elsewhere.append(Task(spec, tuple(chunk)))
+                    elsewhere.append(call)
         if elsewhere and self._executor is not None:
-            for index, evaluations in self._executor.run(elsewhere):
-                task = elsewhere[index]
-                yield task.spec, list(zip(task.smiles, evaluations, strict=True))
+            tasks = [Task(call.spec, tuple(call.chunk)) for call in elsewhere]
+            for index, evaluations in self._executor.run(tasks):
+                yield from elsewhere[index].pairs(evaluations)
 
     def _values(self, known: list[dict[str, Evaluation]], smiles: list[str]) -> tuple[Array, Array, Array]:
         """Totals (n,), raw and transformed values (components, n) of distinct molecules."""
@@ -177,6 +208,15 @@ def _outside(raw: Array) -> NDArray[np.bool_]:
 def _spread(values: Array, at: NDArray[np.int_]) -> Array:
     """Values of distinct molecules (n,) to the rows of the batch (B,), NaN where ``at`` is -1."""
     return np.append(values, np.nan)[at]
+
+
+def _groups(jobs: list[_Job]) -> list[list[_Job]]:
+    """Jobs that one call answers, together; those with nothing to do are left out."""
+    groups: dict[str, list[_Job]] = {}
+    for job in jobs:
+        if job.smiles:
+            groups.setdefault(job.spec.group or job.spec.key, []).append(job)
+    return list(groups.values())
 
 
 def _chunks(smiles: list[str], size: int) -> Iterator[list[str]]:

@@ -46,9 +46,18 @@ def keep(spec: ComponentSpec, built: Component) -> None:
 
 def spec_of(name: str, built: Component) -> ComponentSpec:
     """The spec of a built component; its key is a hash of the name, the version and all that the values depend on."""
-    identity = json.dumps([name, built.version, built.identity()], sort_keys=True, separators=(",", ":"))
+    identity = built.identity()
     parameters = built.parameters.model_dump(mode="json", exclude_none=True)
-    return ComponentSpec(name, parameters, hashlib.sha256(identity.encode()).hexdigest())
+    key = _hash([name, built.version, identity])
+    if not built.endpoint:
+        return ComponentSpec(name, parameters, key)
+    group = _hash([name, built.version, {k: value for k, value in identity.items() if k != "endpoint"}])
+    return ComponentSpec(name, parameters, key, group, built.endpoint)
+
+
+def _hash(identity: list[Any]) -> str:
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def evaluate(spec: ComponentSpec, smiles: Sequence[str]) -> list[Evaluation]:
