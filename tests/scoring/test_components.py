@@ -29,7 +29,7 @@ SMILES = [PARACETAMOL, IBUPROFEN, QUININE, C40, "CCO", "[Na+].[O-]C(=O)c1ccccc1"
 HERE = Path(__file__).parent
 
 # Components that need a service, a receptor or another thing that a test must first make; their own tests hold them.
-ELSEWHERE = {"rest"}
+ELSEWHERE = {"rest", "vina"}
 # Parameters with which every registered component is held to the contract; a component without a line fails.
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
     **{
