@@ -104,11 +104,12 @@ def _register() -> None:
         sample,
         score,
         study,
+        surrogate,
         train,
         validate,
     )
 
-    working = (optimize, compare, benchmark, export, score, sample, train, study)
+    working = (optimize, compare, benchmark, export, score, sample, train, surrogate, study)
     for module in (*working, validate, components, priors, doctor):
         module.register(app)
 

@@ -40,7 +40,7 @@ class Component(ABC):
     worker, the order or the clock.
     """
 
-    unit: ClassVar[str] = ""
+    unit: str = ""
     version: ClassVar[int] = 1
     bounds: tuple[float | None, float | None] = (0.0, 1.0)
     cost_us: float = 10.0
