@@ -85,7 +85,8 @@ def _quality(task: Task, values: NDArray[np.float64], predicted: NDArray[np.floa
 
     error = float(np.sqrt(np.mean((values - predicted) ** 2)))
     r2 = 1 - error**2 / max(float(np.var(values)), 1e-12)
-    return {"rmse": error, "r2": r2, "spearman": float(np.nan_to_num(spearmanr(values, predicted).statistic))}
+    varied = len(set(values.tolist())) > 1 and len(set(predicted.tolist())) > 1
+    return {"rmse": error, "r2": r2, "spearman": float(spearmanr(values, predicted).statistic) if varied else 0.0}
 
 
 def _trust(task: Task, seen: NDArray[np.float64]) -> dict[str, Any]:
@@ -94,13 +95,14 @@ def _trust(task: Task, seen: NDArray[np.float64]) -> dict[str, Any]:
 
     values, predicted, spread, near = seen
     error = np.abs(values - predicted)
-    order = spearmanr(error, spread).statistic if len(set(spread.tolist())) > 1 else 0.0
+    varied = len(set(spread.tolist())) > 1 and len(set(error.tolist())) > 1
+    order = spearmanr(error, spread).statistic if varied else 0.0
     domain = {
         name: {"share": round(float(inside.mean()), 4), **{k: round(v, 4) for k, v in
                (_quality(task, values[inside], predicted[inside]) if inside.any() else {}).items()}}
         for name, inside in (("near", near >= NEAR), ("far", near < NEAR))
     }  # fmt: skip
-    return {"error_vs_uncertainty_spearman": round(float(np.nan_to_num(order)), 4), "domain": domain}
+    return {"error_vs_uncertainty_spearman": round(float(order), 4), "domain": domain}
 
 
 def _nearest(rows: NDArray[np.uint8], known: NDArray[np.uint8]) -> NDArray[np.float64]:

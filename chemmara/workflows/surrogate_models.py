@@ -77,7 +77,10 @@ def _boosted(
     models = []
     for _ in range(settings.repeats):
         sample = _bootstrap(values, classifies, generator)
-        model = make(max_iter=settings.trees, early_stopping=False, random_state=settings.seed, max_features=0.3)
+        model = make(
+            max_iter=settings.trees, early_stopping=False, random_state=settings.seed, max_features=0.3,
+            min_samples_leaf=max(2, min(20, len(values) // 20)),  # scikit-learn's 20 where there are enough molecules
+        )  # fmt: skip
         models.append(model.fit(rows[sample], values[sample]))
     nodes = [predictor[0].nodes for model in models for predictor in model._predictors]
     base = [float(np.ravel(model._baseline_prediction)[0]) for model in models]

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import peptides
 import pytest
 from rdkit import Chem
 
@@ -22,8 +23,6 @@ from chemmara.scoring.docking import engines
 from chemmara.scoring.docking.ligand import affinity
 from chemmara.scoring.executors import ProcessExecutor
 from chemmara.scoring.function import ScoringFunction
-
-import peptides
 
 PHENOL, ALANINE = "Oc1ccccc1", "C[C@H](N)C(=O)O"
 BOX: dict[str, Any] = {"center": [0, 0, 0], "size": [8, 8, 8], "exhaustiveness": 1}
