@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,12 @@ VALUE_COLUMNS = (
     *("pchembl_value", "pchembl value"),
 )
 _LEAST = 20  # molecules below which a model is no model
+
+
+class _Molecule(NamedTuple):
+    row: NDArray[np.uint8]
+    scaffold: str
+    numbers: list[float]
 
 
 @dataclass
@@ -64,7 +70,8 @@ def read_surrogate_data(
     header, table = _table(Path(path))
     columns = _columns(path, header, table, {"smiles": smiles, "value": value, "split": split})
     at = {kind: header.index(name) for kind, name in columns.items()}
-    found: dict[tuple[str, str], tuple[Any, list[float]]] = {}
+    make = function(fingerprint, size=size, folded_counts=True)
+    found: dict[tuple[str, str], _Molecule] = {}
     left_out: Counter[str] = Counter()
     for line in table:
         part = line[at["split"]].strip().lower() if "split" in at else "train"
@@ -78,14 +85,17 @@ def read_surrogate_data(
         if reason or molecule is None or number is None:
             left_out[str(reason)] += 1
             continue
-        _, numbers = found.setdefault((part, molecule.smiles), (molecule, []))
-        left_out["repeated (the mean is taken)"] += bool(numbers)
-        numbers.append(number)
-    values = np.array([float(np.mean(numbers)) for _, numbers in found.values()])
+        key = part, molecule.smiles
+        if key not in found:
+            row = features(make(molecule.mol), size, counts=True)
+            found[key] = _Molecule(row, molecule.scaffold or molecule.smiles, [])  # acyclic: a scaffold of its own
+        left_out["repeated (the mean is taken)"] += bool(found[key].numbers)
+        found[key].numbers.append(number)
+    values = np.array([float(np.mean(molecule.numbers)) for molecule in found.values()])
     data = Data(
-        rows=_rows([molecule.mol for molecule, _ in found.values()], fingerprint, size),
+        rows=np.array([molecule.row for molecule in found.values()], dtype=np.uint8).reshape(-1, size),
         values=values,
-        scaffolds=[molecule.scaffold or molecule.smiles for molecule, _ in found.values()],  # acyclic: its own
+        scaffolds=[molecule.scaffold for molecule in found.values()],
         parts=np.array([part for part, _ in found], dtype=str),
         task=task or ("classification" if np.isin(values, (0.0, 1.0)).all() else "regression"),
         columns=columns,
@@ -165,11 +175,3 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
-
-
-def _rows(mols: Sequence[Any], fingerprint: FingerprintName, size: int) -> NDArray[np.uint8]:
-    make = function(fingerprint, size=size, folded_counts=True)
-    rows = np.zeros((len(mols), size), dtype=np.uint8)
-    for row, mol in zip(rows, mols, strict=True):
-        row[:] = features(make(mol), size, counts=True)
-    return rows

@@ -177,6 +177,19 @@ def test_tanimoto_reduces_over_references(tmp_path: Path) -> None:
     assert before.key != after.key, "the key must follow the contents of the file"
 
 
+def test_2d_pharmacophores_equal_rdkits() -> None:
+    """Gobbi's 2D pharmacophore similarity is `tanimoto` with the fingerprint phco."""
+    from rdkit import DataStructs
+    from rdkit.Chem.Pharm2D import Generate, Gobbi_Pharm2D
+
+    one, two, three = (
+        Generate.Gen2DFingerprint(Chem.MolFromSmiles(text), Gobbi_Pharm2D.factory) for text in SMILES[:3]
+    )
+    expected = [DataStructs.TanimotoSimilarity(one, other) for other in (one, two, three)]
+    assert values(build("tanimoto", references=[PARACETAMOL], fingerprint="phco"), SMILES[:3]) == expected
+    assert expected[0] == 1 > expected[1] > 0
+
+
 def test_substructure_modes() -> None:
     assert values(build("substructure", smarts="[OX2H]"), [PARACETAMOL, C40]) == [1, 0]
     assert values(build("substructure", smarts="[OX2H]", mode="absent"), [PARACETAMOL, C40]) == [0, 1]
@@ -197,6 +210,12 @@ def test_scaffold_match() -> None:
     assert values(build("scaffold_match", scaffold="c1ccccc1", mode="contains"), batch) == [1, 1, 0, 0]
     assert values(build("scaffold_match", scaffold="c1ccccc1", generic=True), batch) == [1, 0, 0, 1]
     assert values(build("scaffold_match", scaffold="c1ccccc1", mode="contains", generic=True), batch) == [1, 1, 0, 1]
+
+
+def test_shape_takes_the_best_conformer() -> None:
+    flexible = "CCCCOc1ccc(CCN)cc1"
+    one, many = (values(build("shape", reference=IBUPROFEN, conformers=n), [flexible])[0] for n in (1, 12))
+    assert many >= one
 
 
 def test_shape_prefers_the_reference(tmp_path: Path) -> None:
