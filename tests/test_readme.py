@@ -77,7 +77,7 @@ def test_a_wrong_command_would_be_found() -> None:
 def test_readme_shows_every_command() -> None:
     shown = {find(shlex.split(line)[1:])[0].name for line in command_lines(README)}
     command: Any = typer.main.get_command(app)
-    groups = {"benchmark", "ledger", "priors", "study"}  # shown by the commands in them
+    groups = {"benchmark", "ledger", "priors", "study", "surrogate"}  # shown by the commands in them
     assert set(command.commands) - groups <= shown
     for group in groups:
         assert set(command.commands[group].commands) <= shown

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from chemmara.lazy import lazy
 
@@ -63,12 +63,19 @@ def check(name: str, counts: bool = False) -> None:
         raise ValueError("phco fingerprints are bits: they have no counts")
 
 
-def function(name: FingerprintName, counts: bool = False, size: int = SIZE) -> Callable[[Chem.Mol], Any]:
-    """:func:`fingerprint` with its settings bound, for loops. Raises what :func:`check` does."""
-    check(name, counts)
+def function(
+    name: FingerprintName, counts: bool = False, size: int = SIZE, folded_counts: bool = False
+) -> Callable[[Chem.Mol], Any]:
+    """:func:`fingerprint` with its settings bound, for loops. Raises what :func:`check` does.
+
+    ``folded_counts``: counts in ``size`` bins, for models that need a row of fixed length.
+    """
+    check(name, counts or folded_counts)
     if name == "phco":
         return _pharmacophore
     generator = _generator(name, size)
+    if folded_counts:
+        return cast(Callable[["Chem.Mol"], Any], generator.GetCountFingerprint)
     chosen: Callable[[Chem.Mol], Any] = generator.GetSparseCountFingerprint if counts else generator.GetFingerprint
     return chosen
 

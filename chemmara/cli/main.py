@@ -106,11 +106,12 @@ def _register() -> None:
         sample,
         score,
         study,
+        surrogate,
         train,
         validate,
     )
 
-    working = (optimize, compare, benchmark, export, score, sample, train, finetune, study)
+    working = (optimize, compare, benchmark, export, score, sample, train, finetune, surrogate, study)
     for module in (*working, validate, components, priors, ledger, doctor):
         module.register(app)
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from chemmara.chemistry.molecules import Molecule, quiet
+from chemmara.errors import ChemmaraError
 from chemmara.lazy import lazy
 from chemmara.registry import Registry
-from chemmara.scoring.evaluation import Evaluation
+from chemmara.scoring.evaluation import Evaluation, SharedEvaluation
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,16 +33,19 @@ class Component(ABC):
     and ``example`` a transform to suggest to users. ``version`` goes up whenever the values of the same settings
     change, so that stored ones are not mistaken for new ones. A constructor may set each of them on the instance,
     where they depend on the parameters, and raises ConfigError (naming ``where``) for parameters that make no sense.
+    Components with equal parameters but for ``endpoint`` are answered by one call, where ``_score`` returns
+    :class:`SharedEvaluation`.
 
     The value of a molecule may depend on nothing but the molecule and the parameters: not on its neighbours, the
     worker, the order or the clock.
     """
 
-    unit: ClassVar[str] = ""
+    unit: str = ""
     version: ClassVar[int] = 1
     bounds: tuple[float | None, float | None] = (0.0, 1.0)
     cost_us: float = 10.0
     example: str = "{ name = 'sigmoid', low = 0, high = 1 }"
+    endpoint: str = ""
 
     def __init__(self, parameters: Any, where: str) -> None:
         self.parameters = parameters
@@ -67,11 +71,14 @@ class Component(ABC):
     def __call__(self, molecules: Sequence[Molecule]) -> list[Evaluation]:
         """One evaluation per molecule, in order. Never raises for a molecule: a failure is NaN with its reason.
 
-        Where the batch raises, each molecule is tried alone, so that one cannot fail its neighbours.
+        Where the batch raises, each molecule is tried alone, so that one cannot fail its neighbours. A ChemmaraError
+        passes through: it is the user's to repair (a program that does not start), not the molecules' fault.
         """
         with quiet():
             try:
                 return self._evaluate(molecules)
+            except ChemmaraError:
+                raise
             except Exception as error:
                 if len(molecules) == 1:
                     return [failure(error)]
@@ -87,6 +94,8 @@ class Component(ABC):
     def _alone(self, molecule: Molecule) -> list[Evaluation]:
         try:
             return self._evaluate([molecule])
+        except ChemmaraError:
+            raise
         except Exception as error:
             return [failure(error)]
 
@@ -95,7 +104,7 @@ class Component(ABC):
         if len(values) != len(molecules):
             reason = f"expected {len(molecules)} values, got {len(values)}"
             return [Evaluation(math.nan, reason)] * len(molecules)
-        return [_evaluation(value) for value in values]
+        return [evaluation_of(value) for value in values]
 
     @abstractmethod
     def _score(self, molecules: Sequence[Molecule]) -> Sequence[float | Evaluation] | np.ndarray[Any, Any]:
@@ -116,9 +125,12 @@ class PerMolecule(Component):
 COMPONENTS: Registry[type[Component]] = Registry("component", ("chemmara.scoring.components",))
 
 
-def _evaluation(value: Any) -> Evaluation:
+def evaluation_of(value: Any) -> Evaluation:
+    """The evaluation that a raw value stands for: whatever is no finite number is NaN with the reason."""
     if type(value) is float and math.isfinite(value):  # nearly every one
         return Evaluation(value)
+    if isinstance(value, SharedEvaluation):
+        return value
     if isinstance(value, Evaluation):
         if value.failed:
             return Evaluation(math.nan, value.error or "no value")

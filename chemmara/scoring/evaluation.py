@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -22,17 +22,40 @@ class Evaluation(NamedTuple):
         return math.isnan(self.value)
 
 
+class SharedEvaluation(Evaluation):
+    """An evaluation that came together with those of other endpoints of the same program or service."""
+
+    also: Mapping[str, Evaluation]
+
+    @classmethod
+    def of(cls, endpoint: str, answers: Mapping[str, Evaluation]) -> SharedEvaluation:
+        """The evaluation of ``endpoint`` among ``answers``, which may lack it."""
+        shared = cls(*answers.get(endpoint, Evaluation(math.nan, f"no value for '{endpoint}'")))
+        shared.also = answers
+        return shared
+
+
+def of_endpoint(evaluation: Evaluation, endpoint: str) -> Evaluation:
+    """What an evaluation says of another endpoint: its value there, or the reason why nothing came of the call."""
+    if not isinstance(evaluation, SharedEvaluation):
+        return evaluation  # a crash or a time-out in a worker, the same for all endpoints
+    return evaluation.also.get(endpoint, Evaluation(math.nan, f"no value for '{endpoint}'"))
+
+
 @dataclass(frozen=True)
 class ComponentSpec:
     """What a worker needs to build a component: its type name and its parameters as a plain table.
 
     ``key`` identifies the component together with its settings in a store: values under one key are interchangeable
     between runs. It does not contain weight, label or transform, which do not change the raw value.
+    Specs of one ``group`` differ in nothing but their ``endpoint``: one call answers them all.
     """
 
     name: str
     parameters: dict[str, Any] = field(default_factory=dict)
     key: str = ""
+    group: str = ""
+    endpoint: str = ""
 
 
 @dataclass(frozen=True)

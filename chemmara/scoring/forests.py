@@ -1,18 +1,23 @@
-"""Random forests as plain arrays: read without running code, evaluated with numpy, made from scikit-learn's elsewhere.
+"""Ensembles of trees as plain arrays: read without running code, evaluated with numpy, made by scikit-learn elsewhere.
 
-A file is an ``.npz`` of the nodes of all trees, one tree after the other; T trees, N nodes.
+A file is an ``.npz`` of the nodes of all trees, one tree after the other; T trees, N nodes. The trees belong to M
+members of equally many trees: in a random forest each tree is a member, in gradient boosting each repetition. A member
+says link(base + sum of its trees' leaves); the ensemble's value is the mean over members, their spread its uncertainty.
 
 * ``start`` (T + 1,): the first node of each tree, and N
 * ``feature`` (N,): the fingerprint bit that a node asks for
 * ``threshold`` (N,): go left where the bit's value is <= it
 * ``left``, ``right`` (N,): how many nodes further the child stands; 0 at a leaf
-* ``value`` (N,): share of actives at a leaf
-* ``meta``: JSON text, the fingerprint (``fingerprint``, ``size``) and what the numbers mean (``target``)
+* ``value`` (N,): share of actives, mean or increment at a leaf
+* ``known`` (molecules, size / 8), optional: fingerprint bits of the training molecules, packed
+* ``meta``: JSON text, the fingerprint (``fingerprint``, ``size``, ``counts``), what the numbers mean (``target``,
+  ``unit``, ``task``: classification or regression), and of members that are not trees ``base`` (M,) and ``link``
 """
 
 from __future__ import annotations
 
 import json
+import math
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,6 +51,7 @@ class Forest:
     right: NDArray[np.int64]
     value: NDArray[np.float64]
     meta: Mapping[str, Any]
+    known: NDArray[np.uint8] | None = None
 
     @property
     def trees(self) -> int:
@@ -56,8 +62,38 @@ class Forest:
         """Number of fingerprint bits."""
         return int(self.meta["size"])
 
+    @property
+    def counts(self) -> bool:
+        """Whether the trees ask for counts instead of bits."""
+        return self.meta.get("counts") is True
+
+    @property
+    def classifies(self) -> bool:
+        """Whether values are probabilities, in [0, 1]."""
+        return bool(self.meta.get("task", "classification") == "classification")
+
+    @property
+    def base(self) -> tuple[float, ...]:
+        """Where each member begins: (M,)."""
+        return tuple(self.meta["base"]) if "base" in self.meta else (0.0,) * self.trees
+
     def predict(self, bits: NDArray[Any]) -> NDArray[np.float64]:
-        """Probability of the active class, the mean over the trees: ``bits`` (n, size) -> (n,), in [0, 1]."""
+        """Probability of the active class, or the value: ``bits`` (n, size), counts if so made, -> (n,)."""
+        return mean_of(self.members(bits))
+
+    def members(self, bits: NDArray[Any]) -> NDArray[np.float64]:
+        """What each member says: ``bits`` (n, size) -> (n, M)."""
+        leaves = self._leaves(bits)
+        base = self.base
+        each = self.trees // len(base)
+        raw = np.tile(np.asarray(base, dtype=float), (len(bits), 1))
+        # Added one after the other: a sum along an axis rounds differently with the number of rows.
+        for tree in range(each):
+            raw += leaves[:, tree::each]
+        return 1 / (1 + np.exp(-np.clip(raw, -700, 700))) if self.meta.get("link") == "logistic" else raw
+
+    def _leaves(self, bits: NDArray[Any]) -> NDArray[np.float64]:
+        """The value of the leaf that each row comes to in each tree: (n, T)."""
         node = np.tile(self.start[:-1], len(bits))  # molecule by molecule, tree by tree
         row = np.repeat(np.arange(len(bits)), self.trees)
         walking = np.flatnonzero(self.right[node])
@@ -66,12 +102,31 @@ class Forest:
             goes_left = bits[row[walking], self.feature[at]] <= self.threshold[at]
             node[walking] = at = at + np.where(goes_left, self.left[at], self.right[at])
             walking = walking[self.right[at] > 0]
-        leaves = self.value[node].reshape(len(bits), self.trees)
-        # Added one after the other: a sum along an axis rounds differently with the number of rows.
-        total = np.zeros(len(bits))
-        for tree in range(self.trees):
-            total += leaves[:, tree]
-        return np.asarray(total / self.trees)
+        return self.value[node].reshape(len(bits), self.trees)
+
+
+def mean_of(members: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over members, (n, M) -> (n,), rounded in the same way whatever n is."""
+    total = np.zeros(len(members))
+    for column in range(members.shape[1]):
+        total += members[:, column]
+    return np.asarray(total / members.shape[1])
+
+
+def spread_of(members: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Standard deviation over members, (n, M) -> (n,)."""
+    return np.sqrt(mean_of((members - mean_of(members)[:, None]) ** 2))
+
+
+def features(fingerprint: Any, size: int, counts: bool) -> NDArray[np.uint8]:
+    """A folded RDKit fingerprint as a row (size,): bits, or counts up to 255."""
+    row = np.zeros(size, dtype=np.uint8)
+    if counts:
+        for index, count in fingerprint.GetNonzeroElements().items():
+            row[index] = min(count, 255)
+    else:
+        row[list(fingerprint.GetOnBits())] = 1
+    return row
 
 
 def find_forest(model: str) -> Path:
@@ -80,8 +135,9 @@ def find_forest(model: str) -> Path:
     if "/" not in model and "\\" not in model and bundled.is_file():
         return bundled
     path = Path(model).expanduser()
-    if path.is_file():
-        return path
+    for file in (path, path / FILE):
+        if file.is_file():
+            return file
     names = [folder.name for folder in BUNDLED.glob("*") if (folder / FILE).is_file()]
     raise UserError(f"no forest '{model}': neither a bundled name nor a file{nearest(model, names)}")
 
@@ -92,6 +148,8 @@ def load_forest(path: str | Path) -> Forest:
         with np.load(path, allow_pickle=False) as stored:
             meta = json.loads(str(stored["meta"]))
             arrays: dict[str, Any] = {name: np.asarray(stored[name]).astype(kind) for name, kind in _ARRAYS.items()}
+            if "known" in stored:
+                arrays["known"] = np.asarray(stored["known"]).astype("uint8")
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"'{path}' is no forest: {' '.join(str(error).split())}") from None
     forest = Forest(**arrays, meta=meta)
@@ -104,6 +162,7 @@ def load_forest(path: str | Path) -> Forest:
 def save_forest(forest: Forest, path: str | Path) -> None:
     """Write a file, in the narrowest types that hold the numbers."""
     offsets = np.uint32
+    known: dict[str, Any] = {} if forest.known is None else {"known": forest.known}
     np.savez_compressed(
         path,
         start=forest.start,
@@ -113,6 +172,7 @@ def save_forest(forest: Forest, path: str | Path) -> None:
         right=forest.right.astype(offsets),
         value=forest.value,
         meta=np.array(json.dumps(dict(forest.meta), sort_keys=True)),
+        **known,
     )
 
 
@@ -134,6 +194,23 @@ def _fault(forest: Forest) -> str | None:
             return "a node has its child outside its tree"
     if ((forest.left == 0) != (forest.right == 0)).any():
         return "a node has one child"
-    if not ((forest.value >= 0) & (forest.value <= 1)).all() or np.isnan(forest.threshold).any():
+    if not np.isfinite(forest.value).all() or np.isnan(forest.threshold).any():
+        return "its values are no numbers"
+    if forest.classifies and "link" not in meta and not ((forest.value >= 0) & (forest.value <= 1)).all():
         return "its values are no probabilities"
+    return _meta_fault(forest)
+
+
+def _meta_fault(forest: Forest) -> str | None:
+    meta, known = forest.meta, forest.known
+    base = meta.get("base", [0.0])
+    if not isinstance(base, list) or not base or not all(type(x) in (int, float) and math.isfinite(x) for x in base):
+        return "its members have no base"
+    if forest.trees % len(forest.base):
+        return "its members differ in trees"
+    task = meta.get("task", "regression")
+    if meta.get("link", "logistic") != "logistic" or task not in ("classification", "regression"):
+        return "its link or task is unknown"
+    if known is not None and (known.ndim != 2 or known.shape[1] * 8 != forest.size):
+        return "its training molecules have another size"
     return None

@@ -23,7 +23,15 @@ from chemmara.errors import ConfigError, RunError
 from chemmara.scoring import transforms, work
 from chemmara.scoring.aggregation import aggregate
 from chemmara.scoring.component import EXPENSIVE_US
-from chemmara.scoring.evaluation import ComponentSpec, Evaluation, EvaluationStore, Executor, MemoryStore, Task
+from chemmara.scoring.evaluation import (
+    ComponentSpec,
+    Evaluation,
+    EvaluationStore,
+    Executor,
+    MemoryStore,
+    Task,
+    of_endpoint,
+)
 from chemmara.scoring.failure import OnFailure
 from chemmara.scoring.scores import Scores
 from chemmara.scoring.settings import ComponentSettings, ScoringSettings
@@ -60,6 +68,31 @@ class _Oracle:
                 f"component '{self.label}' failed on {failed[0]}: {failed[1].error} (on_failure = 'stop'); "
                 "mend it and go on with --resume, which tries the molecule again"
             )
+
+
+class _Call(NamedTuple):
+    """One chunk for a component that answers for all components of its group: those with their missing molecules."""
+
+    members: list[_Job]
+    chunk: list[str]
+
+    @property
+    def oracle(self) -> _Oracle:
+        """The one that is asked."""
+        return self.members[0].oracle
+
+    def pairs(self, evaluations: Sequence[Evaluation]) -> list[tuple[_Oracle, Pairs]]:
+        """What each member of the group has of the answers, among its own molecules."""
+        found = []
+        for oracle, missing in self.members:
+            wanted = set(missing)
+            mine = [
+                (smiles, evaluation if oracle is self.oracle else of_endpoint(evaluation, oracle.spec.endpoint))
+                for smiles, evaluation in zip(self.chunk, evaluations, strict=True)
+                if smiles in wanted
+            ]
+            found.append((oracle, mine))
+        return found
 
 
 class ScoringFunction:
@@ -158,28 +191,26 @@ class ScoringFunction:
         """Evaluations, those together that are stored together: all of the cheap components, which are computed in this
         process, then chunk by chunk those of the others."""
         here: list[tuple[_Oracle, Pairs]] = []
-        dear: list[tuple[_Oracle, list[str]]] = []
-        for oracle, missing in jobs:
-            if not missing:
-                continue
-            if oracle.cost_us < EXPENSIVE_US:
-                here.append((oracle, self._compute(oracle, missing, molecules)))
+        dear: list[_Call] = []
+        for members in _groups(jobs):
+            missing = list(dict.fromkeys(smiles for job in members for smiles in job.smiles))
+            if members[0].oracle.cost_us < EXPENSIVE_US:
+                here += self._compute(_Call(members, missing), molecules)
             else:
-                dear += [(oracle, chunk) for chunk in _chunks(missing, self._chunk)]
+                dear += [_Call(members, chunk) for chunk in _chunks(missing, self._chunk)]
         if here:
             yield here
         if self._executor is None:
-            for oracle, chunk in dear:
-                yield [(oracle, self._compute(oracle, chunk, molecules))]
+            for call in dear:
+                yield self._compute(call, molecules)
         elif dear:
-            tasks = [Task(oracle.spec, tuple(chunk)) for oracle, chunk in dear]
+            tasks = [Task(call.oracle.spec, tuple(call.chunk)) for call in dear]
             for index, evaluations in self._executor.run(tasks):
-                oracle, chunk = dear[index]
-                yield [(oracle, list(zip(chunk, evaluations, strict=True)))]
+                yield dear[index].pairs(evaluations)
 
     @staticmethod
-    def _compute(oracle: _Oracle, smiles: list[str], molecules: dict[str, Molecule]) -> Pairs:
-        return list(zip(smiles, work.component(oracle.spec)([molecules[text] for text in smiles]), strict=True))
+    def _compute(call: _Call, molecules: dict[str, Molecule]) -> list[tuple[_Oracle, Pairs]]:
+        return call.pairs(work.component(call.oracle.spec)([molecules[text] for text in call.chunk]))
 
     def _values(self, known: list[dict[str, Evaluation]], smiles: list[str]) -> tuple[Array, Array, Array]:
         """Totals (n,), raw and transformed values (components, n) of distinct molecules."""
@@ -244,6 +275,15 @@ def _outside(raw: Array) -> NDArray[np.bool_]:
 def _spread(values: Array, at: NDArray[np.int_]) -> Array:
     """Values of distinct molecules (n,) to the rows of the batch (B,), NaN where ``at`` is -1."""
     return np.append(values, np.nan)[at]
+
+
+def _groups(jobs: list[_Job]) -> list[list[_Job]]:
+    """Jobs that one call answers, together; those with nothing to do are left out."""
+    groups: dict[str, list[_Job]] = {}
+    for job in jobs:
+        if job.smiles:
+            groups.setdefault(job.oracle.spec.group or job.oracle.spec.key, []).append(job)
+    return list(groups.values())
 
 
 def _chunks(smiles: list[str], size: int) -> Iterator[list[str]]:

@@ -33,7 +33,8 @@ def component(spec: ComponentSpec) -> Component:
         _built.move_to_end(spec.key)
         return _built[spec.key]
     built = build(spec.name, spec.parameters, spec.name)
-    if spec.key and spec_of(spec.name, built).key != spec.key:
+    # Files in an outside program's command may be its own to write, such as a log.
+    if spec.key and not built.endpoint and spec_of(spec.name, built).key != spec.key:
         raise RunError(
             f"component '{spec.name}' is not here what it was where the run began: a file that it reads has changed, "
             "or another version of chemmara is at work"
@@ -57,9 +58,18 @@ def keep(spec: ComponentSpec, built: Component) -> None:
 
 def spec_of(name: str, built: Component) -> ComponentSpec:
     """The spec of a built component; its key is a hash of the name, the version and all that the values depend on."""
-    identity = json.dumps([name, built.version, built.identity()], sort_keys=True, separators=(",", ":"))
+    identity = built.identity()
     parameters = built.parameters.model_dump(mode="json", exclude_none=True)
-    return ComponentSpec(name, parameters, hashlib.sha256(identity.encode()).hexdigest())
+    key = _hash([name, built.version, identity])
+    if not built.endpoint:
+        return ComponentSpec(name, parameters, key)
+    group = _hash([name, built.version, {k: value for k, value in identity.items() if k != "endpoint"}])
+    return ComponentSpec(name, parameters, key, group, built.endpoint)
+
+
+def _hash(identity: list[Any]) -> str:
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def evaluate(spec: ComponentSpec, smiles: Sequence[str]) -> list[Evaluation]:

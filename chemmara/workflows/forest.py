@@ -56,9 +56,13 @@ def _dense(rows: Sequence[tuple[list[int], int]], size: int) -> Data:
     return bits, np.array([label for _, label in rows])
 
 
-def from_sklearn(model: Any, **meta: Any) -> Forest:
-    """The trees of a fitted RandomForestClassifier of the classes 0 and 1. ``meta`` needs fingerprint and size."""
-    if list(model.classes_) != [0, 1]:
+def from_sklearn(model: Any, known: NDArray[np.uint8] | None = None, **meta: Any) -> Forest:
+    """The trees of a fitted random forest: a classifier of the classes 0 and 1, or a regressor.
+
+    ``meta`` needs fingerprint and size.
+    """
+    classifies = hasattr(model, "classes_")
+    if classifies and list(model.classes_) != [0, 1]:
         raise UserError(f"a forest needs molecules of both classes, 0 and 1 (got {list(model.classes_)})")
     trees = [estimator.tree_ for estimator in model.estimators_]
     counts = [tree.node_count for tree in trees]
@@ -68,15 +72,16 @@ def from_sklearn(model: Any, **meta: Any) -> Forest:
         if name in ("left", "right"):
             return np.where(leaf, 0, getattr(tree, f"children_{name}") - np.arange(tree.node_count))
         if name == "value":
-            share = tree.value[:, 0, 1] / tree.value[:, 0].sum(axis=1)
-            return np.where(leaf, share, 0.0)
+            inside = tree.value[:, 0]
+            said = inside[:, 1] / inside.sum(axis=1) if classifies else inside[:, 0]
+            return np.where(leaf, said, 0.0)
         return np.where(leaf, 0, getattr(tree, name))
 
     arrays = {
         name: np.concatenate([column(name, tree) for tree in trees])
         for name in ("feature", "threshold", "left", "right", "value")
     }
-    return Forest(start=np.concatenate([[0], np.cumsum(counts)]), **arrays, meta=meta)
+    return Forest(start=np.concatenate([[0], np.cumsum(counts)]), **arrays, meta=meta, known=known)
 
 
 def roc_auc(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> float:

@@ -29,6 +29,8 @@ MIXED = "C1CCC2(CC1)OC1(CCCC1)C=CC2=CC=[N+](C)C"  # spiro atoms, a double bond w
 SMILES = [PARACETAMOL, IBUPROFEN, QUININE, C40, "CCO", "[Na+].[O-]C(=O)c1ccccc1", MIXED]
 HERE = Path(__file__).parent
 
+# Components that need a service, a receptor or another thing that a test must first make; their own tests hold them.
+ELSEWHERE = {"rest", "vina"}
 # Parameters with which every registered component is held to the contract; a component without a line fails.
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
     **{
@@ -72,6 +74,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "forest": [{"model": "gsk3b"}],
     "shape": [{"reference": IBUPROFEN, "conformers": 1}],
     "python": [{"function": "example_scores:carbons", "path": str(HERE)}],
+    "executable": [{"command": [sys.executable, str(HERE / "example_oracle.py")], "endpoint": "length"}],
 }
 CASES = [(name, table) for name, tables in EXAMPLES.items() for table in tables]
 
@@ -90,7 +93,7 @@ def values(component: Component, smiles: Sequence[str]) -> list[float]:
 
 
 def test_every_component_is_held_to_the_contract() -> None:
-    assert sorted(EXAMPLES) == COMPONENTS.names()
+    assert sorted([*EXAMPLES, *ELSEWHERE]) == COMPONENTS.names()
 
 
 @pytest.mark.parametrize(("name", "parameters"), CASES, ids=[f"{name}-{i}" for i, (name, _) in enumerate(CASES)])
@@ -193,6 +196,19 @@ def test_tanimoto_reduces_over_references(tmp_path: Path) -> None:
     assert before.key != after.key, "the key must follow the contents of the file"
 
 
+def test_2d_pharmacophores_equal_rdkits() -> None:
+    """Gobbi's 2D pharmacophore similarity is `tanimoto` with the fingerprint phco."""
+    from rdkit import DataStructs
+    from rdkit.Chem.Pharm2D import Generate, Gobbi_Pharm2D
+
+    one, two, three = (
+        Generate.Gen2DFingerprint(Chem.MolFromSmiles(text), Gobbi_Pharm2D.factory) for text in SMILES[:3]
+    )
+    expected = [DataStructs.TanimotoSimilarity(one, other) for other in (one, two, three)]
+    assert values(build("tanimoto", references=[PARACETAMOL], fingerprint="phco"), SMILES[:3]) == expected
+    assert expected[0] == 1 > expected[1] > 0
+
+
 def test_substructure_modes() -> None:
     assert values(build("substructure", smarts="[OX2H]"), [PARACETAMOL, C40]) == [1, 0]
     assert values(build("substructure", smarts="[OX2H]", mode="absent"), [PARACETAMOL, C40]) == [0, 1]
@@ -213,6 +229,12 @@ def test_scaffold_match() -> None:
     assert values(build("scaffold_match", scaffold="c1ccccc1", mode="contains"), batch) == [1, 1, 0, 0]
     assert values(build("scaffold_match", scaffold="c1ccccc1", generic=True), batch) == [1, 0, 0, 1]
     assert values(build("scaffold_match", scaffold="c1ccccc1", mode="contains", generic=True), batch) == [1, 1, 0, 1]
+
+
+def test_shape_takes_the_best_conformer() -> None:
+    flexible = "CCCCOc1ccc(CCN)cc1"
+    one, many = (values(build("shape", reference=IBUPROFEN, conformers=n), [flexible])[0] for n in (1, 12))
+    assert many >= one
 
 
 def test_shape_prefers_the_reference(tmp_path: Path) -> None:

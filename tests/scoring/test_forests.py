@@ -54,7 +54,7 @@ def test_prediction_is_the_mean_of_the_leaves(tmp_path: Path) -> None:
         ({"start": np.array([0, 3, 3, 4])}, "do not cover"),
         ({"start": np.array([0, 3])}, "do not cover"),
         ({"value": np.array([0.0, 0.25, 1.5, 0.5])}, "no probabilities"),
-        ({"value": np.array([0.0, 0.25, np.nan, 0.5])}, "no probabilities"),
+        ({"value": np.array([0.0, 0.25, np.nan, 0.5])}, "no numbers"),
         ({"value": np.array([0.0, 0.25, 1.0])}, "differ in length"),
         ({"meta": {"fingerprint": "ecfp4", "size": 0}}, "no fingerprint size"),
     ],

@@ -1,0 +1,160 @@
+"""Any program as a component, by lines of JSON on its standard input and output."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from chemmara.chemistry.molecules import Molecule
+from chemmara.config import Parameters
+from chemmara.errors import ConfigError
+from chemmara.scoring import protocol
+from chemmara.scoring.component import COMPONENTS, Component, file_hash
+from chemmara.scoring.evaluation import Evaluation
+from chemmara.scoring.programs import Program, ProgramEnded, ProgramLate
+
+_FAULTS = (ProgramEnded, ProgramLate)
+_HASHED_BYTES = 1 << 26  # a larger file among the arguments stands by its size
+
+
+class ExecutableParameters(Parameters):
+    """Parameters of an outside program."""
+
+    command: list[str] = Field(
+        min_length=1, description="the program and its arguments; a file beside the config is found"
+    )
+    endpoint: str = Field("score", description="which of the program's values this component takes")
+    timeout: float = Field(60.0, gt=0, description="seconds for each molecule of a batch; what takes longer fails")
+    start_timeout: float = Field(120.0, gt=0, description="seconds until the program has answered the first line")
+    revision: str = Field("", description="a text of yours, to be changed when the program's values change")
+
+
+@COMPONENTS.register("executable", ExecutableParameters)
+class Executable(Component):
+    """Any program that reads batches of SMILES as JSON lines and writes values or reasons; docs/oracles.md.
+
+    The program is started once for each scoring process. Components with the same `command` and different `endpoint`
+    share it, and each molecule is sent once for all of them. A molecule on which the program dies or is late fails
+    alone; the others of its batch are asked again.
+    """
+
+    parameters: ExecutableParameters
+    bounds = (None, None)
+    cost_us = 1e6
+    example = "{ name = 'clip', low = 0, high = 10 }"
+
+    def __init__(self, parameters: ExecutableParameters, where: str) -> None:
+        super().__init__(parameters, where)
+        self.endpoint = parameters.endpoint
+        self._program: Program | None = None
+        self._number = 0
+        if not parameters.endpoint:
+            raise ConfigError(f"{where}.endpoint: should not be empty")
+        if shutil.which(parameters.command[0]) is None:
+            what = "is not executable" if Path(parameters.command[0]).is_file() else "is no program that can be found"
+            raise ConfigError(f"{where}.command: '{parameters.command[0]}' {what}")
+
+    @classmethod
+    def resolve(cls, parameters: ExecutableParameters, folder: Path) -> ExecutableParameters:
+        """Arguments that are files beside the config become absolute."""
+        command = [
+            str((folder / part).absolute()) if (folder / part).is_file() else part for part in parameters.command
+        ]
+        return parameters.model_copy(update={"command": command})
+
+    def identity(self) -> dict[str, Any]:
+        """The command, files in it by name and content, the endpoint and the user's revision; no time limit."""
+        command = [_stands_for(Path(part)) or part for part in self.parameters.command]
+        return {"command": command, "endpoint": self.endpoint, "revision": self.parameters.revision}
+
+    def _score(self, molecules: Sequence[Molecule]) -> list[Evaluation]:
+        smiles = [molecule.smiles for molecule in molecules]
+        if len(smiles) == 1:
+            return [self._one(smiles[0])]
+        results, fault = self._ask(smiles)
+        for place in range(len(smiles)):
+            if place not in results:  # after a fault the guilty one is found by asking one at a time
+                results[place] = self._one(smiles[place]) if fault else self._failed(None)
+        return [results[place] for place in range(len(smiles))]
+
+    def _one(self, smiles: str) -> Evaluation:
+        fresh = self._program is None
+        results, fault = self._ask([smiles])
+        if isinstance(fault, ProgramEnded) and not fresh:  # what came before may have broken it
+            results, fault = self._ask([smiles])
+        return results[0] if results else self._failed(fault)
+
+    def _failed(self, fault: Exception | None) -> Evaluation:
+        if isinstance(fault, ProgramLate):
+            return Evaluation(math.nan, f"timed out after {self.parameters.timeout:g} s")
+        return Evaluation(math.nan, f"the program {fault}" if fault else "no answer")
+
+    def _ask(self, smiles: list[str]) -> tuple[dict[int, Evaluation], Exception | None]:
+        """What the program answered, by place, and what ended it before it had answered all."""
+        program = self._running()
+        self._number += 1
+        program.send(protocol.request(self._number, smiles))
+        deadline = time.monotonic() + self.parameters.timeout * len(smiles)
+        results: dict[int, Evaluation] = {}
+        try:
+            while len(results) < len(smiles):
+                table = protocol.parse(program.line(deadline))
+                if table is None or table.get("id") != self._number:
+                    continue  # chatter, or a late word on another batch
+                if table.get("done") is True:
+                    break
+                index = table.get("index")
+                if type(index) is int and 0 <= index < len(smiles) and index not in results:
+                    results[index] = protocol.answer(table, self.endpoint)
+        except _FAULTS as fault:
+            self._stop()
+            return results, fault
+        return results, None
+
+    def _running(self) -> Program:
+        """The program, started and greeted if need be. Raises ConfigError where that fails."""
+        if self._program is not None:
+            return self._program
+        name = self.parameters.command[0]
+        try:
+            self._program = program = Program(self.parameters.command)
+            program.send(protocol.hello())
+            deadline = time.monotonic() + self.parameters.start_timeout
+            while "protocol" not in (table := protocol.parse(program.line(deadline)) or {}):
+                pass  # chatter
+        except OSError as error:
+            raise ConfigError(f"{self.where}.command: '{name}' cannot be started: {error.strerror or error}") from None
+        except ProgramEnded as error:
+            self._stop()
+            raise ConfigError(f"{self.where}.command: '{name}' {error}, before it answered the first line") from None
+        except ProgramLate:
+            self._stop()
+            limit = f"{self.parameters.start_timeout:g} s (start_timeout)"
+            raise ConfigError(f"{self.where}.command: '{name}' did not answer the first line within {limit}") from None
+        fault = protocol.hello_fault(table, self.endpoint)
+        if fault:
+            self._stop()
+            raise ConfigError(f"{self.where}.command: '{name}' {fault}")
+        return program
+
+    def _stop(self) -> None:
+        if self._program is not None:
+            self._program.kill()
+        self._program = None
+
+
+def _stands_for(path: Path) -> list[str] | None:
+    """Name and content of a file among the arguments; None for what is no file."""
+    try:
+        if not path.is_file():
+            return None
+        size = path.stat().st_size
+    except OSError:
+        return None
+    return [path.name, file_hash(path) if size <= _HASHED_BYTES else str(size)]

@@ -1,0 +1,165 @@
+"""The two ways to Vina: its Python package in a process of its own, and any program with Vina's command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from chemmara.errors import ConfigError
+from chemmara.scoring.docking.box import Box
+from chemmara.scoring.docking.server import POSES
+from chemmara.scoring.programs import Program, ProgramEnded, ProgramLate
+
+CHILD = f"import sys; sys.path[:] = {sys.path!r}; from chemmara.scoring.docking.server import main; main()"
+_LOADING_S = 300.0  # grid maps take seconds
+
+
+class DockingFailed(Exception):
+    """No pose; the message says why."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is docked into, and how hard is searched."""
+
+    receptor: str
+    box: Box
+    scoring: str
+    exhaustiveness: int
+    seed: int
+
+
+class Engine(Protocol):
+    """Docks one ligand (PDBQT) and returns the PDBQT of its poses, the best first. Raises DockingFailed."""
+
+    def dock(self, ligand: str) -> str: ...
+
+
+class PackageEngine:
+    """The package `vina` in a child process that keeps the grid maps from ligand to ligand.
+
+    A child that dies is replaced; a ligand is blamed when a fresh one dies of it. Raises ConfigError where the child
+    cannot load the receptor.
+    """
+
+    def __init__(self, search: Search, timeout: float, where: str) -> None:
+        self._search = search
+        self._timeout = timeout
+        self._where = where
+        self._program: Program | None = None
+        self._folder = tempfile.TemporaryDirectory(prefix="chemmara-vina-")
+
+    def dock(self, ligand: str) -> str:
+        fresh = self._program is None
+        try:
+            return self._ask(ligand)
+        except ProgramEnded as error:
+            if fresh:
+                raise DockingFailed(f"vina {error}") from None
+        try:
+            return self._ask(ligand)
+        except ProgramEnded as error:
+            raise DockingFailed(f"vina {error}") from None
+
+    def _ask(self, ligand: str) -> str:
+        program = self._running()
+        try:
+            program.send(json.dumps({"ligand": ligand}))
+            answer: dict[str, Any] = json.loads(program.line(time.monotonic() + self._timeout))
+        except (ProgramEnded, ProgramLate) as error:
+            self._stop()
+            if isinstance(error, ProgramLate):
+                raise DockingFailed(f"timed out after {self._timeout:g} s") from None
+            raise
+        if "error" in answer:
+            # An object that has thrown may be half set up: the next ligand gets a fresh one.
+            self._stop()
+            raise DockingFailed(f"vina: {answer['error']}")
+        return str(answer["pose"])
+
+    def _running(self) -> Program:
+        if self._program is not None:
+            return self._program
+        search = self._search
+        receptor = Path(self._folder.name) / "receptor.pdbqt"
+        receptor.write_text(search.receptor, encoding="utf-8")
+        self._program = program = Program([sys.executable, "-c", CHILD])
+        first = {
+            "receptor": str(receptor), "center": search.box.center, "size": search.box.size, "scoring": search.scoring,
+            "exhaustiveness": search.exhaustiveness, "seed": search.seed,
+        }  # fmt: skip
+        try:
+            program.send(json.dumps(first))
+            answer = json.loads(program.line(time.monotonic() + _LOADING_S))
+            fault = answer.get("error")
+        except ProgramEnded as error:
+            fault = str(error)
+        except ProgramLate:
+            fault = f"the receptor was not loaded within {_LOADING_S:g} s"
+        if fault is not None:
+            self._stop()
+            raise ConfigError(f"{self._where}: vina does not start: {fault}")
+        return program
+
+    def _stop(self) -> None:
+        if self._program is not None:
+            self._program.kill()
+        self._program = None
+
+
+class ExecutableEngine:
+    """A program with Vina's command line, started for each ligand. Raises ConfigError where it cannot be started."""
+
+    def __init__(self, executable: str, arguments: Sequence[str], search: Search, timeout: float, where: str) -> None:
+        self._executable = executable
+        self._arguments = list(arguments)
+        self._search = search
+        self._timeout = timeout
+        self._where = where
+        self._folder = tempfile.TemporaryDirectory(prefix="chemmara-vina-")
+
+    def dock(self, ligand: str) -> str:
+        folder = Path(self._folder.name)
+        paths = {name: folder / f"{name}.pdbqt" for name in ("receptor", "ligand", "out")}
+        if not paths["receptor"].exists():
+            paths["receptor"].write_text(self._search.receptor, encoding="utf-8")
+        paths["ligand"].write_text(ligand, encoding="utf-8")
+        paths["out"].unlink(missing_ok=True)
+        try:
+            program = Program([self._executable, *self._options(), *(f"--{n}={path}" for n, path in paths.items())])
+        except OSError as error:
+            place = f"{self._where}.executable: '{self._executable}'"
+            raise ConfigError(f"{place} cannot be started: {error.strerror or error}") from None
+        ending = self._wait(program)
+        if not paths["out"].is_file():
+            raise DockingFailed(f"'{Path(self._executable).name}' {ending} and wrote no pose")
+        return paths["out"].read_text(encoding="utf-8", errors="replace")
+
+    def _wait(self, program: Program) -> str:
+        deadline = time.monotonic() + self._timeout
+        try:
+            while True:
+                program.line(deadline)  # what it prints is of no interest
+                if time.monotonic() > deadline:
+                    raise ProgramLate
+        except ProgramEnded as error:
+            return str(error)
+        except ProgramLate:
+            program.kill()
+            raise DockingFailed(f"timed out after {self._timeout:g} s") from None
+
+    def _options(self) -> list[str]:
+        search = self._search
+        numbers: dict[str, float] = {
+            **{f"center_{axis}": value for axis, value in zip("xyz", search.box.center, strict=True)},
+            **{f"size_{axis}": value for axis, value in zip("xyz", search.box.size, strict=True)},
+            "exhaustiveness": search.exhaustiveness, "num_modes": POSES, "seed": search.seed, "cpu": 1,
+        }  # fmt: skip
+        scoring = [] if search.scoring == "vina" else [f"--scoring={search.scoring}"]
+        return [*(f"--{name}={value}" for name, value in numbers.items()), *scoring, *self._arguments]

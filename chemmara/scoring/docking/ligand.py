@@ -1,0 +1,128 @@
+"""A molecule on its way into Vina and back: conformer, PDBQT, pose as SDF. meeko does the typing and the mapping."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chemmara.chemistry.conformers import embed
+from chemmara.chemistry.protonation import Protonation, protonated
+from chemmara.lazy import lazy
+
+if TYPE_CHECKING:
+    from rdkit import Chem
+else:
+    Chem = lazy("rdkit.Chem")
+
+AFFINITY = "affinity_kcal_mol"
+# Vina's own line, and the one that smina and gnina write.
+_RESULT = re.compile(r"^REMARK (?:VINA RESULT:|minimizedAffinity)\s+(\S+)", re.MULTILINE)
+
+
+class Unpreparable(Exception):
+    """A molecule that cannot be docked; the message says why."""
+
+
+def to_pdbqt(mol: Chem.Mol, protonation: Protonation, seed: int, flexible_rings: bool) -> tuple[str, str]:
+    """PDBQT and SMILES of the molecule as docked: protonated, one ETKDG conformer relaxed by MMFF94, typed by meeko.
+
+    Raises Unpreparable.
+    """
+    fragments = len(Chem.GetMolFrags(mol))
+    if fragments != 1:
+        raise Unpreparable(f"not one molecule but {fragments}: a salt or mixture is not docked")
+    docked = protonated(mol, protonation)
+    embedded, error = embed(docked, 1, seed, mmff=True)
+    if embedded is None:
+        raise Unpreparable(error)
+    import meeko
+
+    try:
+        preparation = meeko.MoleculePreparation(rigid_macrocycles=not flexible_rings)
+        # meeko prints its complaints
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            setups = preparation.prepare(embedded)
+            text, fine, reason = meeko.PDBQTWriterLegacy.write_string(setups[0])
+    except Exception as error:  # meeko raises plain exceptions of many kinds
+        raise Unpreparable(f"no PDBQT: {_line(error)}") from None
+    if not fine:
+        raise Unpreparable(f"no PDBQT: {_line(reason)}")
+    return text, Chem.MolToSmiles(docked)
+
+
+def affinity(pose: str) -> float | None:
+    """The best affinity, kcal/mol, as the first model of a docked PDBQT says; None where it says none."""
+    found = _RESULT.search(pose)
+    try:
+        return float(found[1]) if found else None
+    except ValueError:
+        return None
+
+
+def write_pose(path: Path, pose: str, ligand: str, properties: Mapping[str, str]) -> None:
+    """The first model of a docked PDBQT as an SDF with hydrogens, appearing whole or not at all.
+
+    A file of the same ``oracle`` with a better affinity stays: tautomers share an InChIKey. A pose that is there
+    already is otherwise replaced, by the same one where nothing has changed. A pose that cannot be mapped back to the
+    molecule stays a .pdbqt. Raises OSError.
+    """
+    rank = (float(properties[AFFINITY]), properties["SMILES"])
+    there = _properties(path)
+    if there.get("oracle") == properties["oracle"]:
+        with contextlib.suppress(KeyError, ValueError):
+            if (float(there[AFFINITY]), there["SMILES"]) < rank:
+                return
+    first = _first_model(pose)
+    mol = _molecule(first, ligand)
+    if mol is None:
+        _write(path.with_suffix(".pdbqt"), first)
+        return
+    mol.SetProp("_Name", path.stem)
+    block = Chem.MolToMolBlock(mol)
+    _write(path, block + "".join(f">  <{name}>\n{value}\n\n" for name, value in properties.items()) + "$$$$\n")
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _first_model(pose: str) -> str:
+    first, end, _ = pose.partition("ENDMDL")
+    return f"{first}{end}\n" if end else first
+
+
+def _molecule(pose: str, ligand: str) -> Any:
+    """The docked molecule, or None where meeko cannot map the pose to it."""
+    from meeko import PDBQTMolecule, RDKitMolCreate
+
+    if "REMARK SMILES IDX" not in pose:  # programs that are not Vina drop the map of atoms
+        head, model, rest = pose.partition("MODEL 1\n")
+        remarks = "".join(line for line in ligand.splitlines(True) if line.startswith("REMARK"))
+        pose = f"{model}{remarks}{rest}" if model else f"{remarks}{head}"
+    try:
+        return RDKitMolCreate.from_pdbqt_mol(PDBQTMolecule(pose, skip_typing=True))[0]
+    except Exception:  # meeko raises plain exceptions of many kinds
+        return None
+
+
+def _properties(path: Path) -> dict[str, str]:
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    return dict(re.findall(r"^>  <(\w+)>\n(.*)$", text, re.MULTILINE))
+
+
+def _line(error: object) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

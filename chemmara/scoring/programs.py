@@ -1,0 +1,148 @@
+"""A program that is started once and answers lines on its standard input with lines on its standard output."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+MAX_LINE = 1 << 20
+"""Longest line that is read as an answer, in bytes; what is longer is thrown away without being kept."""
+
+_WAITING = 1000  # lines that wait to be read; a program that writes faster is stopped by its full pipe
+_POLL_S = 0.2
+
+
+class ProgramEnded(Exception):
+    """The program is gone; the message says how it ended, with the last line of its standard error."""
+
+
+class ProgramLate(Exception):
+    """No line in time."""
+
+
+class Program:
+    """One run of a program. Raises OSError where it cannot be started.
+
+    It stays in this process's group: a scoring worker that is killed takes it along. Its standard error goes to a
+    temporary file, of which the last line is kept as the reason of its death.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the program
+        self._process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env={**os.environ, **(environment or {})},
+        )
+        self._lines: queue.Queue[bytes | None] = queue.Queue(_WAITING)
+        self._closed = threading.Event()
+        self._end = weakref.finalize(self, _end, self._process, self._closed)
+        stdout = self._process.stdout
+        assert stdout is not None
+        threading.Thread(target=_read, args=(stdout, self._lines, self._closed), daemon=True).start()
+
+    def send(self, text: str) -> None:
+        """Send one line. Never waits: a program that does not read is met by :meth:`line`'s time limit."""
+        data = text.encode() + b"\n"
+        threading.Thread(target=_write, args=(self._process.stdin, data), daemon=True).start()
+
+    def line(self, deadline: float) -> bytes:
+        """The next line without its end. ``deadline`` is a time of the monotonic clock, in seconds.
+
+        Raises :class:`ProgramEnded` and :class:`ProgramLate`.
+        """
+        try:
+            line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            raise ProgramLate from None
+        if line is None:
+            raise ProgramEnded(self._last_words())
+        return line
+
+    def _last_words(self) -> str:
+        try:
+            code: int | None = self._process.wait(_POLL_S * 5)
+        except subprocess.TimeoutExpired:
+            code = None  # it closed its standard output and lives on
+        self.kill()
+        return f"{_ending(code)}{_last_line(self._errors)}"
+
+    def kill(self) -> None:
+        """End the program, and where the system tells them (Linux) the programs that it has started."""
+        self._end()
+        self._process.wait()
+
+
+def _write(stdin: IO[bytes], data: bytes) -> None:
+    with contextlib.suppress(OSError, ValueError):  # a dead program is reported by its reader
+        stdin.write(data)
+        stdin.flush()
+
+
+def _read(stdout: IO[bytes], lines: queue.Queue[bytes | None], closed: threading.Event) -> None:
+    whole = True  # whether the last piece ended its line
+    with contextlib.suppress(OSError, ValueError):
+        while piece := stdout.readline(MAX_LINE):
+            ends = piece.endswith(b"\n")
+            if whole and (ends or len(piece) < MAX_LINE):
+                _put(lines, piece.rstrip(b"\r\n"), closed)
+            whole = ends
+    _put(lines, None, closed)
+
+
+def _put(lines: queue.Queue[bytes | None], line: bytes | None, closed: threading.Event) -> None:
+    while not closed.is_set():
+        with contextlib.suppress(queue.Full):
+            lines.put(line, timeout=_POLL_S)
+            return
+
+
+def _end(process: subprocess.Popen[bytes], closed: threading.Event) -> None:
+    closed.set()
+    for child in _descendants(process.pid) if process.poll() is None else ():
+        with contextlib.suppress(OSError):
+            os.kill(child, signal.SIGKILL)
+    process.kill()
+    with contextlib.suppress(OSError, ValueError):
+        process.stdout.close() if process.stdout else None
+
+
+def _descendants(pid: int) -> list[int]:
+    """The process ids of all that a process has started, where /proc tells them."""
+    with contextlib.suppress(OSError, ValueError):
+        children = [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [*children, *(other for child in children for other in _descendants(child))]
+    return []
+
+
+def _ending(code: int | None) -> str:
+    if code is None:
+        return "closed its standard output"
+    if code >= 0:
+        return f"ended with code {code}"
+    try:
+        return f"died of {signal.Signals(-code).name}"
+    except ValueError:
+        return f"died of signal {-code}"
+
+
+def _last_line(errors: Any) -> str:
+    with contextlib.suppress(OSError, ValueError):
+        size = errors.seek(0, os.SEEK_END)
+        errors.seek(max(0, size - 4096))
+        lines = errors.read().decode("utf-8", "replace").split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return f": {''.join(c if c.isprintable() else '?' for c in last)[:200]}" if last else ""
+    return ""

@@ -1,0 +1,177 @@
+"""The molecules and values that a surrogate learns from: columns found by name, odd rows counted and left out."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chemmara.chemistry.files import NAME_COLUMNS, SMILES_COLUMNS
+from chemmara.chemistry.fingerprints import FingerprintName, function
+from chemmara.chemistry.molecules import read
+from chemmara.errors import UserError, nearest
+from chemmara.scoring.forests import features
+
+Task = Literal["classification", "regression"]
+VALUE_COLUMNS = (
+    *("label", "value", "activity", "active", "y", "target", "score", "docking_score", "affinity", "pic50", "pki"),
+    *("pchembl_value", "pchembl value"),
+)
+_LEAST = 20  # molecules below which a model is no model
+
+
+class _Molecule(NamedTuple):
+    row: NDArray[np.uint8]
+    scaffold: str
+    numbers: list[float]
+
+
+@dataclass
+class Data:
+    """Distinct molecules: fingerprint rows (n, size), values (n,), scaffolds, and the part that each belongs to."""
+
+    rows: NDArray[np.uint8]
+    values: NDArray[np.float64]
+    scaffolds: list[str]
+    parts: NDArray[np.str_]
+    task: Task
+    columns: dict[str, str]
+    left_out: dict[str, int] = field(default_factory=dict)
+
+    def part(self, name: str) -> NDArray[np.int64]:
+        """The places of one part."""
+        return np.flatnonzero(self.parts == name)
+
+
+def read_surrogate_data(
+    path: str | Path,
+    *,
+    smiles: str | None = None,
+    value: str | None = None,
+    split: str | None = None,
+    task: Task | None = None,
+    fingerprint: FingerprintName = "ecfp4",
+    size: int = 2048,
+) -> Data:
+    """Read a CSV or TSV (also .gz). Columns that are not named are found by their usual names.
+
+    A column ``split`` has the words train and test; without one everything is to train on. Rows without a molecule or
+    without a number are left out and counted; of a molecule that comes repeatedly in one part the mean is taken. The
+    task is classification where all values are 0 or 1. Raises :class:`UserError`.
+    """
+    header, table = _table(Path(path))
+    columns = _columns(path, header, table, {"smiles": smiles, "value": value, "split": split})
+    at = {kind: header.index(name) for kind, name in columns.items()}
+    make = function(fingerprint, size=size, folded_counts=True)
+    found: dict[tuple[str, str], _Molecule] = {}
+    left_out: Counter[str] = Counter()
+    for line in table:
+        part = line[at["split"]].strip().lower() if "split" in at else "train"
+        number = _number(line[at["value"]])
+        molecule = read(line[at["smiles"]].strip()).molecule
+        reason = (
+            "not a molecule" if molecule is None
+            else "without a number" if number is None
+            else f"in neither train nor test ('{part}')" if part not in ("train", "test") else None
+        )  # fmt: skip
+        if reason or molecule is None or number is None:
+            left_out[str(reason)] += 1
+            continue
+        key = part, molecule.smiles
+        if key not in found:
+            row = features(make(molecule.mol), size, counts=True)
+            found[key] = _Molecule(row, molecule.scaffold or molecule.smiles, [])  # acyclic: a scaffold of its own
+        left_out["repeated (the mean is taken)"] += bool(found[key].numbers)
+        found[key].numbers.append(number)
+    values = np.array([float(np.mean(molecule.numbers)) for molecule in found.values()])
+    data = Data(
+        rows=np.array([molecule.row for molecule in found.values()], dtype=np.uint8).reshape(-1, size),
+        values=values,
+        scaffolds=[molecule.scaffold for molecule in found.values()],
+        parts=np.array([part for part, _ in found], dtype=str),
+        task=task or ("classification" if np.isin(values, (0.0, 1.0)).all() else "regression"),
+        columns=columns,
+        left_out={reason: number for reason, number in left_out.items() if number},
+    )
+    return _checked(data, path, task)
+
+
+def _checked(data: Data, path: str | Path, task: Task | None) -> Data:
+    train = data.values[data.part("train")]
+    if len(train) < _LEAST:
+        raise UserError(
+            f"file '{path}' has {len(train)} molecules with a value to train on; at least {_LEAST} are needed"
+        )
+    if data.task == "classification":
+        if task and ((data.values < 0) | (data.values > 1)).any():
+            raise UserError(f"file '{path}': a classification needs values of 0 and 1 in '{data.columns['value']}'")
+        data.values = (data.values > 0.5).astype(float)  # repeats that contradict one another: the majority
+        train = data.values[data.part("train")]
+    if len(set(train.tolist())) < 2:
+        raise UserError(
+            f"file '{path}': all values in '{data.columns['value']}' are {train[0]:g}; nothing can be learned"
+        )
+    return data
+
+
+def _table(path: Path) -> tuple[list[str], list[list[str]]]:
+    opener: Any = gzip.open if path.name.endswith(".gz") else open
+    delimiter = "\t" if path.name.removesuffix(".gz").endswith(".tsv") else ","
+    try:
+        with opener(path, "rt", newline="", encoding="utf-8-sig", errors="replace") as stream:
+            rows = csv.reader(stream, delimiter=delimiter)
+            header = [cell.strip() for cell in next(rows, [])]
+            return header, [row for row in rows if len(row) == len(header)]
+    except FileNotFoundError:
+        raise UserError(f"file '{path}' does not exist") from None
+    except (OSError, EOFError, csv.Error) as error:
+        raise UserError(f"file '{path}' cannot be read as a table: {error}") from None
+
+
+def _columns(
+    path: str | Path, header: list[str], table: Sequence[list[str]], given: dict[str, str | None]
+) -> dict[str, str]:
+    lowered = {name.lower(): name for name in reversed(header)}
+    chosen: dict[str, str] = {}
+    for kind, name in given.items():
+        if name is not None and name not in header:
+            raise UserError(f"--{kind}: file '{path}' has no column '{name}'{nearest(name, header)}")
+        if name is not None:
+            chosen[kind] = name
+    usual = {"smiles": SMILES_COLUMNS, "value": VALUE_COLUMNS, "split": ("split",)}
+    for kind, names in usual.items():
+        found = next((lowered[name] for name in names if name in lowered), None)
+        if kind not in chosen and found is not None and found not in chosen.values():
+            chosen[kind] = found
+    if "value" not in chosen:
+        taken = {*chosen.values(), *(lowered.get(name) for name in NAME_COLUMNS)}
+        numeric = [name for name in header if name not in taken and _numeric(header.index(name), table)]
+        if len(numeric) == 1:
+            chosen["value"] = numeric[0]
+    for kind in ("smiles", "value"):
+        if kind not in chosen:
+            shown = ", ".join(header)[:300] or "none"
+            raise UserError(f"file '{path}': which column is the {kind}? Say it by --{kind}; its columns are: {shown}")
+    return chosen
+
+
+def _numeric(at: int, table: Sequence[list[str]]) -> bool:
+    numbers = [_number(row[at]) for row in table[:100]]
+    return sum(number is not None for number in numbers) > len(numbers) / 2
+
+
+def _number(text: str) -> float | None:
+    words = {"active": 1.0, "inactive": 0.0, "true": 1.0, "false": 0.0}
+    try:
+        number = words[text.strip().lower()] if text.strip().lower() in words else float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None

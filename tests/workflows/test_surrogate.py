@@ -1,0 +1,217 @@
+"""Surrogates: the file gives what scikit-learn gives, the figures are honest, bad tables are one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from chemmara.chemistry.molecules import Molecule, read
+from chemmara.errors import ConfigError, UserError
+from chemmara.scoring import work
+from chemmara.scoring.forests import load_forest, mean_of
+from chemmara.workflows.surrogate import train_surrogate
+from chemmara.workflows.surrogate_data import read_surrogate_data
+from chemmara.workflows.surrogate_figures import cross_validated, judged, schemes
+from chemmara.workflows.surrogate_models import SurrogateSettings, fit
+
+CHAINS = ["C" * n for n in range(1, 13)]
+SMILES = [f"{chain}{end}" for end in ("N", "O", "c1ccccc1", "C1CCNCC1") for chain in CHAINS]
+TINY = SurrogateSettings(trees=10, folds=2, size=256, repeats=2)
+
+
+def write(path: Path, value: str = "value", test: bool = False) -> Path:
+    """Molecules with the number of their carbons as value; every fourth to test on, if asked."""
+    lines = [f"SMILES,name,{value}{',Split' if test else ''}"]
+    for number, smiles in enumerate(SMILES):
+        part = f",{'test' if number % 4 == 3 else 'train'}" if test else ""
+        lines.append(f"{smiles},m{number},{smiles.upper().count('C')}{part}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def classes(path: Path) -> Path:
+    rows = [f"{smiles},{int('N' in smiles)}" for smiles in SMILES]
+    path.write_text("smiles,active\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def molecule(smiles: str) -> Molecule:
+    found = read(smiles).molecule
+    assert found is not None
+    return found
+
+
+@pytest.fixture(autouse=True)
+def needed() -> None:
+    pytest.importorskip("sklearn")
+
+
+@pytest.mark.parametrize("model", ["forest", "boosting"])
+def test_a_regression_is_learned_and_usable_in_a_config(model: Any, tmp_path: Path) -> None:
+    data = write(tmp_path / "d.csv", test=True)
+    settings = SurrogateSettings(model=model, trees=40, folds=2, size=512, repeats=2)
+    figures = train_surrogate(data, tmp_path / "out", settings, unit="atoms")
+    assert figures["task"] == "regression"
+    assert figures["train"]["molecules"] == 36
+    assert figures["test"]["molecules"] == 12
+    assert figures == json.loads((tmp_path / "out" / "forest.json").read_text())
+    assert figures["test"]["rmse"] < 0.8 * read_surrogate_data(data).values.std()
+    assert set(figures["scaffold_splits"]["domain"]) == {"near", "far"}
+    build = lambda **more: work.build("forest", {"model": str(tmp_path / "out"), **more}, "here")  # noqa: E731
+    value = build()
+    assert (value.bounds, value.unit) == ((None, None), "atoms")
+    batch = [molecule("CCCN"), molecule("FC(F)(F)S(=O)(=O)Cl")]
+    middle, spread, low, high, near = (
+        [e.value for e in build(output=output)(batch)]
+        for output in ("value", "uncertainty", "lower", "upper", "similarity")
+    )
+    assert near[0] == 1 > near[1]
+    for index in range(2):
+        assert low[index] == pytest.approx(middle[index] - spread[index])
+        assert high[index] == pytest.approx(middle[index] + spread[index])
+    keys = {
+        work.spec_of("forest", build(output=output)).key for output in ("value", "uncertainty", "lower", "similarity")
+    }
+    assert len(keys) == 4
+
+
+@pytest.mark.parametrize("model", ["forest", "boosting"])
+def test_a_classification_gives_probabilities_that_are_scikit_learns(model: Any, tmp_path: Path) -> None:
+    data = read_surrogate_data(classes(tmp_path / "d.csv"), size=256)
+    assert data.task == "classification"
+    settings = SurrogateSettings(model=model, trees=10, size=256, repeats=2)
+    forest = fit(data, data.part("train"), settings)
+    said = forest.predict(data.rows)
+    assert ((said >= 0) & (said <= 1)).all()
+    if model == "forest":
+        from sklearn.ensemble import RandomForestClassifier
+
+        expected = RandomForestClassifier(10, random_state=0).fit(data.rows, data.values).predict_proba(data.rows)[:, 1]
+        assert said == pytest.approx(expected, abs=1e-12)
+    assert np.array_equal(mean_of(forest.members(data.rows[:1])), said[:1]), "not a question of the neighbours"
+
+
+def test_counts_are_counts(tmp_path: Path) -> None:
+    data = read_surrogate_data(write(tmp_path / "d.csv"), size=256)
+    assert data.rows.max() > 3
+
+
+def test_no_scaffold_is_on_both_sides(tmp_path: Path) -> None:
+    data = read_surrogate_data(write(tmp_path / "d.csv"), size=64)
+    folds = dict(schemes(data, data.part("train"), TINY))
+    for train, test in folds["scaffold"]:
+        assert not {data.scaffolds[i] for i in train} & {data.scaffolds[i] for i in test}
+        assert sorted([*train, *test]) == list(range(len(SMILES)))
+    assert any({data.scaffolds[i] for i in a} & {data.scaffolds[i] for i in b} for a, b in folds["random"])
+
+
+def test_the_figures_are_of_molecules_not_seen(tmp_path: Path) -> None:
+    """Values without any reason cannot be predicted; a model judged on what it has seen would seem to."""
+    data = read_surrogate_data(write(tmp_path / "d.csv"), size=256)
+    data.values = np.random.default_rng(0).normal(size=len(data.values))
+    folds = dict(schemes(data, data.part("train"), TINY))
+    assert cross_validated(data, folds["random"], TINY)["r2"] < 0.2
+    everything = data.part("train")
+    assert judged(data, [(everything, everything)], [fit(data, everything, TINY)])["r2"] > 0.5
+
+
+def test_same_seed_same_file(tmp_path: Path) -> None:
+    data = write(tmp_path / "d.csv")
+    for name in ("one", "two"):
+        train_surrogate(data, tmp_path / name, TINY)
+    one, two = (load_forest(tmp_path / name / "forest.npz") for name in ("one", "two"))
+    assert one.meta == two.meta
+    assert np.array_equal(one.value, two.value)
+
+
+def test_columns_are_found_or_asked_for(tmp_path: Path) -> None:
+    odd = write(tmp_path / "odd.csv", value="minus_delta_g")
+    assert read_surrogate_data(odd).columns == {"smiles": "SMILES", "value": "minus_delta_g"}
+    two = tmp_path / "two.csv"
+    two.write_text("mol,a,b\n" + "\n".join(f"{s},{n},{-n}" for n, s in enumerate(SMILES)))
+    with pytest.raises(UserError, match="which column is the smiles"):
+        read_surrogate_data(two)
+    with pytest.raises(UserError, match="which column is the value"):
+        read_surrogate_data(two, smiles="mol")
+    assert read_surrogate_data(two, smiles="mol", value="b").values[2] == -2
+    with pytest.raises(UserError, match="no column 'bb'"):
+        read_surrogate_data(two, value="bb")
+
+
+def test_odd_rows_are_counted(tmp_path: Path) -> None:
+    rows = [*(f"{s},{n}" for n, s in enumerate(SMILES)), "C1CC,3", "CCO,", "CCO,nan", "OCC,7", "CCO"]
+    path = tmp_path / "d.csv"
+    path.write_text("smiles,value\n" + "\n".join(rows))
+    data = read_surrogate_data(path)
+    assert data.left_out == {"not a molecule": 1, "without a number": 2, "repeated (the mean is taken)": 1}
+    assert data.values[SMILES.index("CCO")] == (SMILES.index("CCO") + 7) / 2
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "which column is the smiles"),
+        ("smiles,value\nCCO,1\n", "has 1 molecules with a value to train on; at least 20"),
+        ("smiles,value\n" + "\n".join(f"{s},1" for s in SMILES), "all values in 'value' are 1; nothing can be learned"),
+    ],
+)
+def test_bad_tables_are_one_line(text: str, fault: str, tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_text(text)
+    with pytest.raises(UserError, match=fault):
+        read_surrogate_data(tmp_path / "d.csv")
+    with pytest.raises(UserError, match="does not exist"):
+        read_surrogate_data(tmp_path / "nowhere.csv")
+    with pytest.raises(UserError, match="needs values of 0 and 1"):
+        read_surrogate_data(write(tmp_path / "w.csv"), task="classification")
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"folds": 1}, "--folds: should be from 2"),
+        ({"trees": 0}, "--trees: should be from 1"),
+        ({"size": 100}, "multiple of 8"),
+        ({"model": "svm"}, "--model: should be forest or boosting"),
+        ({"fingerprint": "phco"}, "--fingerprint should be"),
+    ],
+)
+def test_settings_without_sense(changes: dict[str, Any], fault: str) -> None:
+    with pytest.raises(UserError, match=fault):
+        SurrogateSettings(**changes)
+
+
+def test_the_bundled_forest_knows_no_training_molecules() -> None:
+    with pytest.raises(ConfigError, match="holds no training molecules"):
+        work.build("forest", {"model": "gsk3b", "output": "similarity"}, "here")
+    assert work.build("forest", {"model": "gsk3b", "output": "uncertainty"}, "here")([molecule("CCO")])[0].value < 0.3
+    low, high = (
+        work.build("forest", {"model": "gsk3b", "output": output}, "here")([molecule("c1ccc2[nH]ccc2c1")])[0].value
+        for output in ("lower", "upper")
+    )
+    assert 0 <= low < high <= 1
+
+
+def test_the_command(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from chemmara.cli.main import app
+
+    data = write(tmp_path / "d.csv")
+    small = ["--trees", "3", "--folds", "2", "--size", "64"]
+    result = CliRunner().invoke(app, ["surrogate", "train", str(data), "-o", str(tmp_path / "m"), *small])
+    assert result.exit_code == 0, result.output
+    assert "scaffold splits" in result.stdout
+    config = tmp_path / "c.toml"
+    config.write_text(
+        '[[scoring.component]]\nname = "forest"\nmodel = "m"\ntransform = { name = "clip", low = 0, high = 12 }\n'
+    )
+    (tmp_path / "in.smi").write_text("CCCN\n")
+    scored = CliRunner().invoke(app, ["score", str(config), str(tmp_path / "in.smi"), "-o", str(tmp_path / "s.csv")])
+    assert scored.exit_code == 0, scored.output
+    wrong = CliRunner().invoke(app, ["surrogate", "train", str(data), "-o", str(tmp_path / "n"), "--task", "guess"])
+    assert wrong.exit_code == 2
+    assert "Traceback" not in wrong.output
