@@ -92,7 +92,7 @@ def test_a_run_that_breeds_counts_records_and_resumes(config: Config, tmp_path: 
     def run(name: str, **options: Any) -> Path:
         table = config(
             oracle_budget=70, screen=screen, replay=REPLAY, genetic=GENETIC, max_tokens=30,
-            execution={"threads": 1, "device": "cpu", "checkpoint_seconds": 0},
+            execution={"threads": 1, "device": "cpu", "precision": "float32", "checkpoint_seconds": 0},
         )  # fmt: skip
         return optimize(table, tmp_path / name, methods=["custom"], report=False, **options) / "custom" / "seed-0"
 
