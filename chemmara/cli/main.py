@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import sys
 import warnings
@@ -71,18 +72,13 @@ def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
     typer.echo(f"chemmara: warning: {message}", err=True)
 
 
-app = typer.Typer(
-    cls=Commands,
-    name="chemmara",
-    help="Chemical language models, tuned by reinforcement learning that does not collapse.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-)
+# Each is a module of this package that registers a command, or a group of them, of its name; in the order of --help.
+COMMANDS = (
+    "optimize", "compare", "benchmark", "export", "score", "sample", "train", "finetune", "surrogate", "study",
+    "validate", "components", "priors", "ledger", "doctor",
+)  # fmt: skip
 
 
-@app.callback(invoke_without_command=True)
 def options(
     version: Annotated[bool, typer.Option("--version", help="print the version and stop", is_eager=True)] = False,
 ) -> None:
@@ -92,31 +88,29 @@ def options(
         raise typer.Exit
 
 
-def _register() -> None:
-    from chemmara.cli import (
-        benchmark,
-        compare,
-        components,
-        doctor,
-        export,
-        finetune,
-        ledger,
-        optimize,
-        priors,
-        sample,
-        score,
-        study,
-        surrogate,
-        train,
-        validate,
+def build(command: str | None = None) -> typer.Typer:
+    """The application; only with ``command``, if it is one: to import them all takes longer than to run a light one."""
+    application = typer.Typer(
+        cls=Commands,
+        name="chemmara",
+        help="Chemical language models, tuned by reinforcement learning that does not collapse.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
     )
+    application.callback(invoke_without_command=True)(options)
+    for name in (command,) if command in COMMANDS else COMMANDS:
+        importlib.import_module(f"chemmara.cli.{name}").register(application)
+    return application
 
-    working = (optimize, compare, benchmark, export, score, sample, train, finetune, surrogate, study)
-    for module in (*working, validate, components, priors, ledger, doctor):
-        module.register(app)
 
-
-_register()
+def __getattr__(name: str) -> Any:
+    """``app``: the application with all its commands, for whoever calls it from Python."""
+    if name != "app":
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    globals()["app"] = build()
+    return globals()["app"]
 
 
 # They end before there is garbage worth looking for, and looking for it takes an eighth of their time.
@@ -127,6 +121,7 @@ def main() -> None:
     """Run the command line."""
     # Looking for plugins of pydantic means reading the metadata of every installed package; there is none for us.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    if sys.argv[1:2] and sys.argv[1] in SHORT_LIVED:
+    command = sys.argv[1] if len(sys.argv) > 1 else None
+    if command in SHORT_LIVED:
         gc.disable()
-    app()
+    build(command)()
