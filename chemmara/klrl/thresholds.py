@@ -24,6 +24,13 @@ class ThresholdParameters(Parameters):
         default=None,
         description="tau in reward units: samples that reach it are made equally likely (default: the run's threshold)",
     )
+    headroom: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="where no threshold is given: tau lies this share of the way from the run's threshold to a reward "
+        "of 1, so that hits are still drawn upwards to it",
+    )
     start: float | None = Field(
         default=None, description="annealed: tau rises in a straight line from here to threshold, in reward units"
     )
@@ -55,6 +62,8 @@ class ThresholdParameters(Parameters):
         given = [f"{name} = {value}" for name, value in rules.items() if value is not None]
         if len(given) > 1:
             raise ValueError(f"give {given[0]} or {given[1]}, not both")
+        if self.headroom and given:
+            raise ValueError(f"headroom lifts the run's own threshold: give it or {given[0]}, not both")
         if self.window is not None and self.quantile is None:
             raise ValueError("window belongs to quantile: give one")
         ends = [name for name in ("anneal_steps", "anneal_budget") if getattr(self, name) is not None]
@@ -78,7 +87,8 @@ class Threshold:
 
     def __init__(self, parameters: ThresholdParameters, default: float | None, name: str) -> None:
         self.parameters = parameters
-        self.end = default if parameters.threshold is None else parameters.threshold
+        lifted = None if default is None else default + parameters.headroom * (1 - default)
+        self.end = lifted if parameters.threshold is None else parameters.threshold
         if self.end is None and parameters.quantile is None and parameters.levels is None:
             raise ConfigError(f"{name}: give a threshold or a quantile")
         if parameters.start is not None and self.end is not None and parameters.start >= self.end:

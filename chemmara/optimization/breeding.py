@@ -14,7 +14,7 @@ from chemmara.optimization.draws import rank_weights
 from chemmara.optimization.replay import Remembered
 from chemmara.optimization.rollout import Judge, Sampled, Seen
 from chemmara.optimization.screening import Screen
-from chemmara.optimization.settings import GeneticSettings
+from chemmara.optimization.tables import GeneticSettings
 
 TRIES = 8
 """Pairs tried for each offspring that is wanted."""

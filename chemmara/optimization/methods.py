@@ -70,12 +70,20 @@ PRESETS: dict[str, Table] = {
         },
         "genetic": {"offspring": 8, "generations": 2, "mutation_rate": 0.01, "population": 64},
     },
-    # The best that we know so far: docs/methods.md has the measurement.
+    # The best that we know so far: docs/experiments.md has the measurements.
     "default": {
-        "objective": {"name": "reinvent"},
-        "augmentation": {"name": "none"},
-        "diversity_filter": {"name": "murcko"},
-        "replay": {"updates": 2, "per_scaffold": 1, "batch_size": 32},
+        "objective": {"name": "reinvent", "learning_rate": 1e-3},
+        "augmentation": {"name": "mara", "headroom": 0.25},
+        "diversity_filter": {"name": "none"},
+        "screen": {
+            "draws": 6,
+            "rule": [
+                {"name": "plausible"},
+                {"name": "scaffold"},
+                {"name": "cluster", "similarity": 0.4, "bucket_size": 20, "minimum_score": 0.5},
+            ],
+        },
+        "replay": {"updates": 2, "size": 256, "batch_size": 64, "per_cluster": 4, "similarity": 0.4},
     },
 }
 # fmt: on

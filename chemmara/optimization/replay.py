@@ -15,7 +15,7 @@ from chemmara.language.tokenizers import UnreadableText
 from chemmara.language.vocabulary import Vocabulary
 from chemmara.optimization.draws import DRAWS, uniform
 from chemmara.optimization.labels import ModeLabels
-from chemmara.optimization.settings import ReplaySettings
+from chemmara.optimization.tables import ReplaySettings
 
 
 @dataclass(frozen=True)

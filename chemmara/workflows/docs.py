@@ -28,7 +28,8 @@ from chemmara.optimization.columns import COLUMNS
 from chemmara.optimization.filters import DIVERSITY_FILTERS
 from chemmara.optimization.methods import PRESETS
 from chemmara.optimization.screening import SCREENS, ScreenSettings
-from chemmara.optimization.settings import ExecutionSettings, GeneticSettings, ReplaySettings, _Head
+from chemmara.optimization.settings import _Head
+from chemmara.optimization.tables import ExecutionSettings, GeneticSettings, ReplaySettings
 from chemmara.policies.policy import POLICIES
 from chemmara.registry import Registry
 from chemmara.reporting.report import COLUMN_MEANINGS

@@ -13,7 +13,8 @@ from chemmara.chemistry.files import Record, read_records
 from chemmara.chemistry.molecules import Molecule, quiet, read
 from chemmara.config import check, read_table
 from chemmara.errors import ConfigError, UserError
-from chemmara.optimization.settings import ExecutionSettings, check_execution, check_keys, executor_table
+from chemmara.optimization.settings import check_execution, check_keys, executor_table
+from chemmara.optimization.tables import ExecutionSettings
 from chemmara.reporting.export import replacing
 from chemmara.reporting.tables import number, quote
 from chemmara.scoring import work

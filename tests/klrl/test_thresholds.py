@@ -44,6 +44,14 @@ def test_annealed_over_steps_rises_in_a_line_and_stays() -> None:
     assert seen == pytest.approx([0.4, 0.5, 0.6, 0.7, 0.8, 0.8])
 
 
+@given(threshold=st.floats(0, 1), headroom=st.floats(0, 0.99))
+def test_headroom_lifts_the_runs_own_threshold_and_stays_within_reach(threshold: float, headroom: float) -> None:
+    mara = build_augmentation({"name": "mara", "headroom": headroom}, threshold)
+    tau = mara(make([0.5]), 0.01).threshold
+    assert tau == pytest.approx(threshold + headroom * (1 - threshold))
+    assert threshold <= tau <= 1
+
+
 def test_annealed_over_the_budget() -> None:
     mara = build_augmentation({"name": "mara", "start": 0.2, "anneal_budget": 0.5}, 0.7)
     taus = [mara(make([0.5]), 0.01, budget_spent=spent).threshold for spent in (0.0, 0.25, 0.5, 0.9)]
@@ -173,6 +181,8 @@ def test_levels_in_float32_reach_as_rewards_do() -> None:
         ({"levels": [0.7]}, "augmentation.levels: "),
         ({"window": 100}, "window belongs to quantile"),
         ({"anneal_steps": 10}, "anneal_steps needs start"),
+        ({"threshold": 0.8, "headroom": 0.25}, "give it or threshold = 0.8, not both"),
+        ({"quantile": 0.8, "headroom": 0.25}, "give it or quantile = 0.8, not both"),
         ({"start": 0.1}, "start needs anneal_steps or anneal_budget"),
         ({"start": 0.1, "anneal_steps": 3, "anneal_budget": 0.5}, "and one of them only"),
         ({"start": 0.1, "anneal_steps": 3, "quantile": 0.5}, "start belongs to a threshold"),

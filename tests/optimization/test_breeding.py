@@ -18,7 +18,8 @@ from chemmara.optimization.breeding import offspring
 from chemmara.optimization.replay import Remembered
 from chemmara.optimization.rollout import Sampled, Seen
 from chemmara.optimization.screening import Screen, ScreenSettings
-from chemmara.optimization.settings import GeneticSettings, RunSettings
+from chemmara.optimization.settings import RunSettings
+from chemmara.optimization.tables import GeneticSettings
 from chemmara.optimization.watcher import Watcher
 from chemmara.policies.catalog import find_prior
 from chemmara.policies.storage import load_policy

@@ -15,7 +15,7 @@ from chemmara.optimization.methods import PRESETS, method_names, resolve_method
 from chemmara.optimization.replay import Remembered, ReplayBuffer
 from chemmara.optimization.rollout import Seen, score_batch
 from chemmara.optimization.sampling import as_given
-from chemmara.optimization.settings import ReplaySettings
+from chemmara.optimization.tables import ReplaySettings
 from chemmara.scoring.evaluation import Evaluation, MemoryStore
 from chemmara.scoring.function import ScoringFunction
 

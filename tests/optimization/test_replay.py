@@ -18,7 +18,8 @@ from chemmara.language.vocabulary import Vocabulary
 from chemmara.optimization.draws import DRAWS, rank_weights
 from chemmara.optimization.filters import DIVERSITY_FILTERS
 from chemmara.optimization.replay import Remembered, ReplayBuffer
-from chemmara.optimization.settings import ReplaySettings, RunSettings
+from chemmara.optimization.settings import RunSettings
+from chemmara.optimization.tables import ReplaySettings
 
 PHENYLS = ["Cc1ccccc1", "CCc1ccccc1", "CCCc1ccccc1", "CCCCc1ccccc1", "OCc1ccccc1"]
 OTHERS = ["Cc1ccncc1", "CCCCCCO", "CCCCCCCO", "C1CCCCC1N"]

@@ -18,7 +18,8 @@ import pytest
 
 from chemmara.config import check
 from chemmara.errors import ConfigError, RunError, UserError
-from chemmara.optimization.settings import ExecutionSettings, check_execution, executor_table
+from chemmara.optimization.settings import check_execution, executor_table
+from chemmara.optimization.tables import ExecutionSettings
 from chemmara.scoring import cluster
 from chemmara.scoring.cluster import DaskExecutor, connect, slurm_cluster
 from chemmara.scoring.cluster_settings import DaskParameters, SlurmSettings
