@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -358,3 +359,15 @@ def test_charges_follow_the_rules(smiles: str, physiological: str) -> None:
 def test_neutral_takes_charges_away() -> None:
     assert Chem.MolToSmiles(protonated(molecules("[NH3+]CC(=O)[O-]")[0].mol, "neutral")) == "NCC(=O)O"
     assert Chem.MolToSmiles(protonated(molecules("C[N+](C)(C)C")[0].mol, "neutral")) == "C[N+](C)(C)C"
+
+
+def test_rdkit_keeps_its_log() -> None:
+    script = (
+        "from rdkit import Chem\n"
+        "from chemmara.scoring.docking.ligand import to_pdbqt\n"
+        "to_pdbqt(Chem.MolFromSmiles('CCO'), 'as_written', 0, False)\n"
+        "import sys; assert 'meeko' in sys.modules\n"
+        "Chem.MolFromSmiles('C1C')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "unclosed ring" in done.stderr

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,10 @@ from chemmara.chemistry.protonation import Protonation, protonated
 from chemmara.lazy import lazy
 
 if TYPE_CHECKING:
-    from rdkit import Chem
+    from rdkit import Chem, rdBase
 else:
     Chem = lazy("rdkit.Chem")
+    rdBase = lazy("rdkit.rdBase")
 
 AFFINITY = "affinity_kcal_mol"
 # Vina's own line, and the one that smina and gnina write.
@@ -26,6 +28,16 @@ _RESULT = re.compile(r"^REMARK (?:VINA RESULT:|minimizedAffinity)\s+(\S+)", re.M
 
 class Unpreparable(Exception):
     """A molecule that cannot be docked; the message says why."""
+
+
+def _meeko() -> Any:
+    """The package. Its import turns RDKit's log over to Python's logging for the whole process; that is undone."""
+    first = "meeko" not in sys.modules
+    import meeko
+
+    if first:
+        rdBase.LogToCppStreams()
+    return meeko
 
 
 def to_pdbqt(mol: Chem.Mol, protonation: Protonation, seed: int, flexible_rings: bool) -> tuple[str, str]:
@@ -40,8 +52,7 @@ def to_pdbqt(mol: Chem.Mol, protonation: Protonation, seed: int, flexible_rings:
     embedded, error = embed(docked, 1, seed, mmff=True)
     if embedded is None:
         raise Unpreparable(error)
-    import meeko
-
+    meeko = _meeko()
     try:
         preparation = meeko.MoleculePreparation(rigid_macrocycles=not flexible_rings)
         # meeko prints its complaints
@@ -104,14 +115,13 @@ def _first_model(pose: str) -> str:
 
 def _molecule(pose: str, ligand: str) -> Any:
     """The docked molecule, or None where meeko cannot map the pose to it."""
-    from meeko import PDBQTMolecule, RDKitMolCreate
-
+    meeko = _meeko()
     if "REMARK SMILES IDX" not in pose:  # programs that are not Vina drop the map of atoms
         head, model, rest = pose.partition("MODEL 1\n")
         remarks = "".join(line for line in ligand.splitlines(True) if line.startswith("REMARK"))
         pose = f"{model}{remarks}{rest}" if model else f"{remarks}{head}"
     try:
-        return RDKitMolCreate.from_pdbqt_mol(PDBQTMolecule(pose, skip_typing=True))[0]
+        return meeko.RDKitMolCreate.from_pdbqt_mol(meeko.PDBQTMolecule(pose, skip_typing=True))[0]
     except Exception:  # meeko raises plain exceptions of many kinds
         return None
 
