@@ -23,7 +23,7 @@ def test_card_names_data_licence_and_command(prior: Prior) -> None:
     assert prior.name != "chembl" or "CC BY-SA" in card
 
 
-@pytest.mark.parametrize(("name", "least"), [("chembl", 0.93)])
+@pytest.mark.parametrize(("name", "least"), [("chembl", 0.93), ("zinc250k", 0.91)])
 def test_samples_are_molecules_and_distinct(name: str, least: float) -> None:
     """The bound is more than three standard errors below the card's figure."""
     figures = prior_quality(find_prior(name), n=500, seed=1)

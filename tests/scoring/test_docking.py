@@ -366,7 +366,8 @@ def test_rdkit_keeps_its_log() -> None:
     script = (
         "from rdkit import Chem\n"
         "from chemmara.scoring.docking.ligand import to_pdbqt\n"
-        "to_pdbqt(Chem.MolFromSmiles('CCO'), 'as_written', 0, False)\n"
+        "from chemmara.chemistry.molecules import quiet\n"
+        "with quiet(): to_pdbqt(Chem.MolFromSmiles('CCO'), 'as_written', 0, False)\n"
         "import sys; assert 'meeko' in sys.modules\n"
         "Chem.MolFromSmiles('C1C')\n"
     )

@@ -31,12 +31,13 @@ class Unpreparable(Exception):
 
 
 def _meeko() -> Any:
-    """The package. Its import turns RDKit's log over to Python's logging for the whole process; that is undone."""
-    first = "meeko" not in sys.modules
-    import meeko
-
-    if first:
-        rdBase.LogToCppStreams()
+    """The package. Its import would turn RDKit's log over to Python's logging, for the whole process and for good."""
+    switch = rdBase.LogToPythonLogger
+    vars(sys.modules["rdkit.rdBase"])["LogToPythonLogger"] = lambda: None
+    try:
+        import meeko
+    finally:
+        vars(sys.modules["rdkit.rdBase"])["LogToPythonLogger"] = switch
     return meeko
 
 
