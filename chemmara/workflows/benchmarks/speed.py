@@ -101,10 +101,12 @@ def _policy_rows(name: str, request: Speed) -> Iterator[Row]:
     import torch
 
     from chemmara.policies.device import pick_device
+    from chemmara.policies.policy import POLICIES
 
     device = pick_device(request.device)
     policy = _load(name, device)
-    molecules = _molecules(device)
+    # A prior is trained on what it writes itself, for its tokens are its own; fresh weights on what chembl writes.
+    molecules = _molecules("chembl" if name in POLICIES else name, device)
     same = {"policy": name, "device": str(device), "threads": torch.get_num_threads()}
     for batch in request.sampling:
         yield from _compare({**same, "what": "sampling", "batch": batch}, _sampling(policy, batch), request, batch)
@@ -115,14 +117,15 @@ def _policy_rows(name: str, request: Speed) -> Iterator[Row]:
     yield from _compare({**same, "what": "optimisation step", "batch": STEP}, step, request, STEP)
 
 
-def _molecules(device: Any) -> Any:
-    """512 sequences of real lengths, in random order: what the bundled prior writes."""
+def _molecules(prior: str, device: Any) -> Any:
+    """512 sequences of real lengths, in random order: what a prior writes."""
     import torch
 
+    from chemmara.policies.catalog import find_prior
     from chemmara.policies.storage import load_policy
 
     generator = torch.Generator(device=device).manual_seed(0)
-    return load_policy("chembl", device).sample(512, generator=generator, max_tokens=MAX_TOKENS).ids
+    return load_policy(find_prior(prior), device).sample(512, generator=generator, max_tokens=MAX_TOKENS).ids
 
 
 def _sampling(policy: Any, batch: int) -> dict[str, Side]:
