@@ -26,7 +26,7 @@ LOG_Z = "log_z"
 
 
 class VarGradParameters(PositiveBetaParameters):
-    """Settings of ``vargrad``."""
+    """What both forms of trajectory balance are set by."""
 
     prior_exponent: float = Field(
         default=1.0,
@@ -39,6 +39,18 @@ class VarGradParameters(PositiveBetaParameters):
     @property
     def prior_strength(self) -> float:
         return self.beta * self.prior_exponent
+
+
+class BaselineParameters(VarGradParameters):
+    """Settings of ``vargrad``."""
+
+    baseline: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="share of the batch's mean that stands for log Z: 1 is VarGrad, 0 REINVENT's loss, which raises "
+        "whatever it sees, what is better a little more; between the two, little is pushed down and much is told apart",
+    )
 
 
 class TrajectoryBalanceParameters(VarGradParameters):
@@ -84,24 +96,30 @@ def trajectory_balance(batch: PolicyBatch, parameters: TrajectoryBalanceParamete
     return LossOutput(loss, {**logged_objective(agent, prior, reward, parameters.beta), LOG_Z: float(log_z.detach())})
 
 
-@OBJECTIVES.register("vargrad", VarGradParameters)
-def vargrad(batch: PolicyBatch, parameters: VarGradParameters) -> LossOutput:
+@OBJECTIVES.register("vargrad", BaselineParameters)
+def vargrad(batch: PolicyBatch, parameters: BaselineParameters) -> LossOutput:
     r"""Trajectory balance with the batch's mean for log Z: the variance of log pi - R/beta - a log pi_ref.
 
-    The unbiased variance, over n - 1. On-policy, E[grad loss] = 2 grad KL(pi || G), with the same G as
+    The unbiased variance, over n - 1 (n - b below). On-policy, E[grad loss] = 2 grad KL(pi || G), with the same G as
     ``trajectory_balance``; at a = 1 the gradient of every single batch is 2/beta times that of ``reverse_kl``, the mean
     of the others being the baseline in both. One row alone has no variance and teaches nothing.
 
-    Replay: off-policy valid. Whatever the samples' distribution, the loss is 0 where pi is proportional to G over the
-    batch. A batch settles only ratios within itself: replay and fresh samples in batches of their own are not weighed
-    against one another. [Richter et al. 2020, arXiv 2010.10436; Zhang et al. 2023, arXiv 2302.05446]
+    A ``baseline`` b < 1 takes b times the mean, and divides by n - b: on-policy the same expected gradient for every b,
+    and a different teacher off-policy. b = 0 is ``reinvent``. exp(R/beta) is so steep that at b = 1 nearly everything
+    ordinary is pushed towards no probability at all, and the grammar with it.
+
+    Replay: off-policy valid for b = 1. Whatever the samples' distribution, the loss is 0 where pi is proportional to G
+    over the batch. A batch settles only ratios within itself: replay and fresh samples in batches of their own are not
+    weighed against one another. [Richter et al. 2020, arXiv 2010.10436; Zhang et al. 2023, arXiv 2302.05446]
     """
     rows = counting_rows(batch)
     if rows is None:
         return nothing_counts(batch)
     agent, prior, reward = rows
     ratio = _log_ratio(agent, prior, reward, parameters)
-    loss = (ratio - ratio.mean()).square().sum() / max(len(ratio) - 1, 1)
+    # Detached: the gradient of the variance is the same, and at b < 1 log Z is a constant.
+    error = ratio - parameters.baseline * ratio.detach().mean()
+    loss = error.square().sum() / ((len(ratio) - parameters.baseline) or 1)
     estimate = float(-ratio.detach().mean())
     return LossOutput(loss, {**logged_objective(agent, prior, reward, parameters.beta), LOG_Z: estimate})
 

@@ -107,8 +107,8 @@ class Learner(pl.LightningModule):
         bred = self._breed(len(scored.texts))
         if self.head.replay.purge:
             self.replay.purge(self.filter.full)
-        beside = fresh if self.head.replay.with_batch else []
-        replay_losses = [self._replay_update(beside) for _ in range(self.head.replay.updates) if len(self.replay)]
+        beside = (fresh, _invalid(sampled.ids, scored, prior)) if self.head.replay.with_batch else ([], [])
+        replay_losses = [self._replay_update(*beside) for _ in range(self.head.replay.updates) if len(self.replay)]
         clock.append(time.perf_counter())
         metrics = tally(
             self, scored, rewards, sampled.log_prob, prior, output, augmented, replay_losses, clock, len(bred)
@@ -172,7 +172,7 @@ class Learner(pl.LightningModule):
         ``masks``: which rows to learn from, and which are the first of their molecule; None for replayed rows.
         """
         valid = np.array([molecule is not None for molecule in molecules], dtype=bool)
-        learnable, distinct = masks if masks else (valid, valid & first_of(molecules))
+        learnable, distinct = masks if masks else (np.ones_like(valid), valid & first_of(molecules))
         device = prior_log_prob.device
         reward = torch.from_numpy(np.where(valid, rewards, 0.0)).float().to(device)
         log_ref_seeds = self.rng.integers(2**31 - 16, size=len(texts)).tolist()
@@ -243,10 +243,12 @@ class Learner(pl.LightningModule):
         self.replay.add(list(molecules.values()))
         return [molecule for row, molecule in molecules.items() if scored.learnable[row]]
 
-    def _replay_update(self, beside: Sequence[Remembered] = ()) -> float:
-        entries = [*self.replay.draw(self.rng), *beside]
+    def _replay_update(self, fresh: Sequence[Remembered], invalid: Sequence[Remembered]) -> float:
+        """Learn from molecules of the buffer, and beside them from the step's own and its strings that are none."""
+        entries = [*self.replay.draw(self.rng), *fresh]
         spelled = [self.replay.spell(entry, self.agent.vocabulary, self.rng) for entry in entries]
-        ids = torch.from_numpy(pad(spelled)).to(self.generator.device)
+        entries += invalid
+        ids = torch.from_numpy(pad([*spelled, *(entry.ids for entry in invalid)])).to(self.generator.device)
         texts, _ = self._read(ids)
         rewards = np.array([entry.reward for entry in entries])
         molecules = [read(entry.smiles).molecule for entry in entries]
@@ -340,6 +342,17 @@ class Learner(pl.LightningModule):
             self.failures.load_state_dict(state["failures"])
         self.rng.bit_generator.state = state["rng"]
         self.generator.set_state(checkpoint["generator"].cpu())
+
+
+def _invalid(ids: Tensor, scored: Scored, prior: Tensor) -> list[Remembered]:
+    """The batch's strings that are no molecule, at reward 0, for what is replayed to be raised above them."""
+    rows = [
+        row
+        for row, molecule in enumerate(scored.molecules)
+        if molecule is None and scored.learnable[row] and not scored.extra[row]
+    ]
+    texts = unpadded(ids)
+    return [Remembered(scored.texts[row], texts[row], "", 0.0, float(prior[row])) for row in rows]
 
 
 def first_of(molecules: Sequence[Molecule | None]) -> np.ndarray:

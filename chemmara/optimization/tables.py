@@ -24,7 +24,9 @@ class ReplaySettings(Parameters):
     )
     rank_coefficient: float = Field(0.01, gt=0, description="k of draw = rank, N the molecules in the buffer")
     with_batch: bool = Field(
-        False, description="each replay update also holds the step's own valid molecules, spelled as the replayed ones"
+        False,
+        description="each replay update also holds the step's own batch: molecules spelled as the replayed ones, "
+        "invalid strings at reward 0",
     )
     join: int = Field(
         0,

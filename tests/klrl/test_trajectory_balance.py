@@ -66,6 +66,25 @@ def test_vargrad_is_reverse_kl_batch_by_batch() -> None:
         assert torch.allclose(gradients("vargrad", index, LOGITS)[0], 2 / BETA * other, atol=1e-12)
 
 
+@pytest.mark.parametrize("baseline", [0.0, 0.4, 0.75, 1.0])
+def test_the_baseline_changes_nothing_in_expectation_on_policy(baseline: float) -> None:
+    goal = targets.reverse_kl_target(LOG_REF, REWARD, BETA)
+    logits = LOGITS.clone().requires_grad_()
+    (stated,) = torch.autograd.grad(2 * kl_divergence(logits.log_softmax(-1), goal), logits)
+    for size in (2, 3):
+        found = expected("vargrad", LOGITS.softmax(-1), LOGITS, size, baseline=baseline)
+        assert torch.allclose(found, stated, atol=1e-10)
+
+
+def test_no_baseline_is_reinvent_batch_by_batch() -> None:
+    for tokens in [(1,), (0, 1), (0, 1, 2, 3, 3)]:
+        index = torch.tensor(tokens)
+        other, _ = gradients("reinvent", index, LOGITS)
+        assert torch.allclose(gradients("vargrad", index, LOGITS, baseline=0.0)[0], other, atol=1e-12)
+    lone = gradients("vargrad", torch.tensor([1]), LOGITS)[0]
+    assert torch.equal(lone, torch.zeros_like(lone)), "one row has no variance"
+
+
 def test_log_z_moves_to_the_agents_own_estimate_and_ends_at_the_true_one() -> None:
     pi = LOGITS.softmax(-1)
     estimate = float((pi * (REWARD / BETA + LOG_REF - pi.log())).sum())

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import chemmara.optimization.learner as learner_module
 from chemmara.errors import ConfigError, RunError, UserError
 from chemmara.klrl.augmentation import AUGMENTATIONS
 from chemmara.klrl.objectives import OBJECTIVES
@@ -182,6 +183,31 @@ def test_a_round_holds_the_batch_beside_the_buffer(
     assert len(rounds) == 8
     assert all(rounds[k] == rounds[k + 1] for k in (0, 2, 4, 6))
     assert all(5 < size <= 13 for size in rounds)
+
+
+def test_beside_the_buffer_the_batchs_invalid_strings_count_at_reward_0(
+    config: Config, tiny_prior: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[tuple[list[bool], list[bool], list[float]]] = []
+    update = Learner._update
+
+    def record(learner: Learner, *arguments: Any) -> Any:
+        result = update(learner, *arguments)
+        if arguments[4] is None:
+            counted = batches.pop()
+            found.append(([m is None for m in arguments[2]], counted.counts.tolist(), counted.reward.tolist()))
+        return result
+
+    batches: list[Any] = []
+    batch = learner_module.PolicyBatch
+    monkeypatch.setattr(learner_module, "PolicyBatch", lambda *fields: batches.append(batch(*fields)) or batches[-1])
+    monkeypatch.setattr(Learner, "_update", record)
+    replay = {"updates": 1, "batch_size": 5, "size": 5, "with_batch": True, "randomize": True}
+    run(config(prior=str(tiny_prior), replay=replay, max_steps=4, objective={"name": "vargrad"}), tmp_path)
+    assert any(any(invalid) for invalid, _, _ in found), "the tiny prior writes some that are no molecule"
+    for invalid, counts, rewards in found:
+        assert all(counts)
+        assert all(reward == 0 for bad, reward in zip(invalid, rewards, strict=True) if bad)
 
 
 def test_replay_alone_leaves_the_agent_as_it_was_while_the_buffer_is_empty(
