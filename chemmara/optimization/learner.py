@@ -19,11 +19,12 @@ from chemmara.language.vocabulary import PAD, pad
 from chemmara.optimization.breeding import offspring
 from chemmara.optimization.labels import ModeLabels, sample_labels, unpadded
 from chemmara.optimization.replay import Remembered, ReplayBuffer
-from chemmara.optimization.rollout import Sampled, Scored, Seen, ledger_rows, score_batch
+from chemmara.optimization.rollout import Sampled, Scored, Seen, first_of, ledger_rows, score_batch
 from chemmara.optimization.sampling import as_given, draw
 from chemmara.optimization.screening import Screen
 from chemmara.optimization.settings import RunSettings
 from chemmara.optimization.spelling import mode_log_ref
+from chemmara.optimization.state import state_of, take_up
 from chemmara.optimization.tally import tally
 from chemmara.scoring.failure import FailureCounter
 from chemmara.scoring.function import ScoringFunction
@@ -307,40 +308,11 @@ class Learner(pl.LightningModule):
     # State ------------------------------------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        state = {
-            "step": self.step_number,
-            "stalled": self.stalled,
-            "evaluations": self.evaluations,
-            "stop_reason": self.stop_reason,
-            "seen": list(self.seen.smiles),
-            "scaffolds": list(self.seen.scaffolds),
-            "counts": [self.seen.hits, self.seen.best, self.seen.failed],
-            "filter": self.filter.state_dict(),
-            "screen": self.screen.state_dict(),
-            "replay": self.replay.state_dict(),
-            "augmentation": self.augmentation.state_dict(),
-            "modes": self.modes.state_dict() if self.modes else None,
-            "failures": self.failures.state_dict(),
-            "rng": self.rng.bit_generator.state,
-        }
-        checkpoint["chemmara"] = json.dumps(state)
+        checkpoint["chemmara"] = json.dumps(state_of(self))
         checkpoint["generator"] = self.generator.get_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        state = json.loads(checkpoint["chemmara"])
-        self.step_number, self.stalled, self.evaluations = state["step"], state["stalled"], state["evaluations"]
-        self.stop_reason = state["stop_reason"]
-        hits, best, failed = state["counts"]
-        self.seen = Seen(dict.fromkeys(state["seen"]), dict.fromkeys(state["scaffolds"]), hits, best, failed)
-        self.filter.load_state_dict(state["filter"])
-        self.screen.load_state_dict(state["screen"])
-        self.replay.load_state_dict(state["replay"])
-        self.augmentation.load_state_dict(state["augmentation"])
-        if self.modes:
-            self.modes.load_state_dict(state["modes"])
-        if not self.count_failures_anew:
-            self.failures.load_state_dict(state["failures"])
-        self.rng.bit_generator.state = state["rng"]
+        take_up(self, json.loads(checkpoint["chemmara"]))
         self.generator.set_state(checkpoint["generator"].cpu())
 
 
@@ -353,12 +325,6 @@ def _invalid(ids: Tensor, scored: Scored, prior: Tensor) -> list[Remembered]:
     ]
     texts = unpadded(ids)
     return [Remembered(scored.texts[row], texts[row], "", 0.0, float(prior[row])) for row in rows]
-
-
-def first_of(molecules: Sequence[Molecule | None]) -> np.ndarray:
-    """(B,) bool: the first row of each molecule."""
-    seen: dict[Molecule | None, int] = {}
-    return np.array([seen.setdefault(molecule, row) == row for row, molecule in enumerate(molecules)], dtype=bool)
 
 
 def without_dropout(policy: Any) -> Any:

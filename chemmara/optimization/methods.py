@@ -72,7 +72,7 @@ PRESETS: dict[str, Table] = {
     },
     # The best that we know so far: docs/experiments.md has the measurements.
     "default": {
-        "objective": {"name": "reinvent", "learning_rate": 1e-3},
+        "objective": {"name": "vargrad", "sigma": 50.0, "baseline": 0.75, "learning_rate": 5e-4},
         "augmentation": {"name": "mara", "headroom": 0.25},
         "diversity_filter": {"name": "none"},
         "screen": {
@@ -80,10 +80,13 @@ PRESETS: dict[str, Table] = {
             "rule": [
                 {"name": "plausible"},
                 {"name": "scaffold"},
-                {"name": "cluster", "similarity": 0.4, "bucket_size": 20, "minimum_score": 0.5},
+                {"name": "cluster", "similarity": 0.4, "bucket_size": 10, "minimum_score": 0.5},
             ],
         },
-        "replay": {"updates": 2, "size": 256, "batch_size": 64, "per_cluster": 4, "similarity": 0.4},
+        "replay": {
+            "updates": 4, "size": 1024, "batch_size": 64, "draw": "rank", "rank_coefficient": 0.01, "with_batch": True,
+            "per_cluster": 2, "similarity": 0.4,
+        },
     },
 }
 # fmt: on

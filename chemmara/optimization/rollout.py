@@ -194,3 +194,9 @@ def ledger_rows(
         )
         for row, (text, molecule) in enumerate(zip(batch.texts, batch.molecules))
     ]
+
+
+def first_of(molecules: Sequence[Molecule | None]) -> np.ndarray:
+    """(B,) bool: the first row of each molecule."""
+    seen: dict[Molecule | None, int] = {}
+    return np.array([seen.setdefault(molecule, row) == row for row, molecule in enumerate(molecules)], dtype=bool)

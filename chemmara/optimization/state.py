@@ -1,0 +1,47 @@
+"""What a checkpoint holds beside weights and optimiser, as JSON: the counts of the run, and the state of its parts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from chemmara.optimization.rollout import Seen
+
+if TYPE_CHECKING:
+    from chemmara.optimization.learner import Learner
+
+
+def state_of(learner: Learner) -> dict[str, Any]:
+    """The state of a learner, but for its weights, its optimiser and torch's generator."""
+    return {
+        "step": learner.step_number,
+        "stalled": learner.stalled,
+        "evaluations": learner.evaluations,
+        "stop_reason": learner.stop_reason,
+        "seen": list(learner.seen.smiles),
+        "scaffolds": list(learner.seen.scaffolds),
+        "counts": [learner.seen.hits, learner.seen.best, learner.seen.failed],
+        "filter": learner.filter.state_dict(),
+        "screen": learner.screen.state_dict(),
+        "replay": learner.replay.state_dict(),
+        "augmentation": learner.augmentation.state_dict(),
+        "modes": learner.modes.state_dict() if learner.modes else None,
+        "failures": learner.failures.state_dict(),
+        "rng": learner.rng.bit_generator.state,
+    }
+
+
+def take_up(learner: Learner, state: dict[str, Any]) -> None:
+    """Put a learner where :func:`state_of` found one. Failures are counted anew where they are to be tried again."""
+    learner.step_number, learner.stalled, learner.evaluations = state["step"], state["stalled"], state["evaluations"]
+    learner.stop_reason = state["stop_reason"]
+    hits, best, failed = state["counts"]
+    learner.seen = Seen(dict.fromkeys(state["seen"]), dict.fromkeys(state["scaffolds"]), hits, best, failed)
+    learner.filter.load_state_dict(state["filter"])
+    learner.screen.load_state_dict(state["screen"])
+    learner.replay.load_state_dict(state["replay"])
+    learner.augmentation.load_state_dict(state["augmentation"])
+    if learner.modes:
+        learner.modes.load_state_dict(state["modes"])
+    if not learner.count_failures_anew:
+        learner.failures.load_state_dict(state["failures"])
+    learner.rng.bit_generator.state = state["rng"]
