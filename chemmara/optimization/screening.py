@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from chemmara.chemistry.molecules import Molecule
+from chemmara.chemistry.molecules import Molecule, read
 from chemmara.config import Parameters, Table, check
 from chemmara.errors import ConfigError
 from chemmara.lazy import lazy
@@ -65,6 +65,10 @@ class ScreenRule:
     def learn(self, molecule: Molecule, score: float) -> None:
         """A sent molecule has its score (NaN: the oracle failed)."""
 
+    def closed(self, molecule: Molecule) -> bool:
+        """Whether the search is to leave the chemistry about a scored molecule: ``replay.purge`` forgets it then."""
+        return False
+
     def state_dict(self) -> dict[str, Any]:
         return {}
 
@@ -101,6 +105,11 @@ class Screen:
         for _, rule in self.rules:
             rule.admit(molecule)
         return None, False
+
+    def closed(self, smiles: str) -> bool:
+        """Whether a rule wants the search to leave the chemistry about a scored molecule (canonical SMILES)."""
+        molecule = read(smiles).molecule
+        return molecule is not None and any(rule.closed(molecule) for _, rule in self.rules)
 
     def learn(self, molecules: Sequence[Molecule | None], scores: NDArray[np.float64], sent: NDArray[np.bool_]) -> None:
         """Tell the rules the scores of the rows that were sent."""

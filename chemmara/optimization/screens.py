@@ -127,8 +127,15 @@ class FullCluster(ScreenRule):
         self._filled: list[int] = []
 
     def refuse(self, molecule: Molecule) -> str | None:
-        full = np.flatnonzero(self._near(molecule) & (np.array(self._filled) >= self.parameters.bucket_size))
+        full = self._full(molecule)
         return f"the cluster of {self._leaders[full[0]]} is full" if len(full) else None
+
+    def closed(self, molecule: Molecule) -> bool:
+        return len(self._full(molecule)) > 0
+
+    def _full(self, molecule: Molecule) -> np.ndarray:
+        """The full clusters that a molecule belongs to."""
+        return np.flatnonzero(self._near(molecule) & (np.array(self._filled) >= self.parameters.bucket_size))
 
     def learn(self, molecule: Molecule, score: float) -> None:
         if not score >= self.parameters.minimum_score:

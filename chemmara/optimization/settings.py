@@ -14,7 +14,7 @@ from chemmara.errors import ConfigError, UserError, nearest
 from chemmara.klrl.augmentation import AUGMENTATIONS, build_augmentation
 from chemmara.klrl.objectives import OBJECTIVES, ObjectiveParameters
 from chemmara.optimization.filters import DIVERSITY_FILTERS
-from chemmara.optimization.screening import ScreenSettings, check_screen
+from chemmara.optimization.screening import SCREENS, ScreenRule, ScreenSettings, check_screen
 from chemmara.optimization.seeds import read_seeds
 from chemmara.optimization.tables import ExecutionSettings, GeneticSettings, ReplaySettings
 from chemmara.policies.catalog import Prior, find_prior
@@ -87,7 +87,7 @@ class RunSettings:
         )
         check_execution(head.execution)
         _check_augmentation(head.augmentation, objective[1])
-        _check_replay(head.replay, settings.diversity_filter[0])
+        _check_replay(head.replay, settings.diversity_filter[0], settings.screen)
         _check_genetic(head.genetic, head.replay)
         return settings
 
@@ -130,13 +130,14 @@ def _check_augmentation(table: Table, objective: ObjectiveParameters) -> None:
         raise ConfigError(f"augmentation: {name} does nothing at objective.{at} above 0")
 
 
-def _check_replay(replay: ReplaySettings, diversity_filter: Any) -> None:
+def _check_replay(replay: ReplaySettings, diversity_filter: Any, screen: ScreenSettings) -> None:
     if replay.randomize and replay.canonical:
         raise ConfigError("replay.canonical: a molecule is written in a random or in its canonical spelling, not both")
-    if replay.purge and "bucket_size" not in diversity_filter.parameters.model_fields:
+    closing = any(SCREENS[rule["name"]].item.closed is not ScreenRule.closed for rule in screen.rule)
+    if replay.purge and "bucket_size" not in diversity_filter.parameters.model_fields and not closing:
         raise ConfigError(
-            f"replay.purge: the diversity filter '{diversity_filter.name}' has no buckets that could be full; "
-            "set diversity_filter.name = 'murcko', for instance"
+            f"replay.purge: the diversity filter '{diversity_filter.name}' has no buckets that could be full, and no "
+            "rule of the screen closes clusters; set diversity_filter.name = 'murcko', for instance"
         )
     if replay.only and replay.join:
         raise ConfigError("replay.join: with only = true there is no update of the step's own that could be joined")

@@ -46,7 +46,9 @@ class ReplaySettings(Parameters):
         "this, or else leads a cluster of its own",
     )
     purge: bool = Field(
-        False, description="before the updates, forget molecules whose bucket of the diversity filter is full"
+        False,
+        description="before the updates, forget molecules whose bucket of the diversity filter is full, or whose "
+        "cluster the screen's rule `cluster` has closed",
     )
     seed_molecules: str | None = Field(
         None, description="file of known actives: scored at the start, within the budget, and put into the buffer"

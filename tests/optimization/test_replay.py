@@ -18,6 +18,7 @@ from chemmara.language.vocabulary import Vocabulary
 from chemmara.optimization.draws import DRAWS, rank_weights
 from chemmara.optimization.filters import DIVERSITY_FILTERS
 from chemmara.optimization.replay import Remembered, ReplayBuffer
+from chemmara.optimization.screening import Screen, ScreenSettings
 from chemmara.optimization.settings import RunSettings
 from chemmara.optimization.tables import ReplaySettings
 
@@ -104,6 +105,27 @@ def test_a_purge_forgets_what_lies_in_a_full_bucket() -> None:
     kept.purge(filter_.full)
     assert [entry.smiles for entry in kept.entries] == [entry.smiles for entry in buffer().entries[5:]]
     assert not buffer().purge(DIVERSITY_FILTERS["none"].item(None).full)
+
+
+def test_a_purge_takes_what_the_screen_has_closed(config: Any) -> None:
+    rule = {"name": "cluster", "similarity": 0.4, "bucket_size": 2, "minimum_score": 0.3}
+    screen = Screen(ScreenSettings(rule=[{"name": "scaffold"}, rule]))
+    molecules = [read(smiles).molecule for smiles in PHENYLS[:2]]
+    screen.learn(molecules, np.array([0.5, 0.2]), np.ones(2, dtype=bool))
+    assert not screen.closed(PHENYLS[0]), (
+        "the second scored too little to fill its cluster; a full scaffold closes none"
+    )
+    screen.learn(molecules, np.array([0.5, 0.5]), np.ones(2, dtype=bool))
+    assert screen.closed(PHENYLS[0])
+    assert not screen.closed("CCCCCCCC")
+    kept = buffer()
+    kept.purge(screen.closed)
+    assert PHENYLS[0] not in [entry.smiles for entry in kept.entries]
+    assert 0 < len(kept) < len(buffer())
+    purging = {"updates": 1, "purge": True}
+    RunSettings.parse(config(replay=purging, screen={"rule": [rule]}))
+    with pytest.raises(ConfigError, match="closes clusters"):
+        RunSettings.parse(config(replay=purging, screen={"rule": [{"name": "scaffold"}]}))
 
 
 def test_spellings() -> None:
