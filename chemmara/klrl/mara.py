@@ -71,7 +71,7 @@ class Mara(Augmentation):
 
     Replay: a batch of the buffer takes its own anchor (``running`` and ``buffer`` give one to both kinds of batch, so
     that fresh and replayed molecules are raised to one level). R_bar is right for any samples, and its target is the
-    above where the objective is off-policy valid (trajectory_balance, vargrad); elsewhere the identity is lost.
+    above where the objective is off-policy valid (trajectory_balance, vargrad at b = 1); elsewhere it is lost.
 
     >>> Mara(threshold=0.7, anchor="running").parameters.anchor
     'running'

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LOG_Z = "log_z"
 
 
-class VarGradParameters(PositiveBetaParameters):
+class BalanceParameters(PositiveBetaParameters):
     """What both forms of trajectory balance are set by."""
 
     prior_exponent: float = Field(
@@ -41,7 +41,7 @@ class VarGradParameters(PositiveBetaParameters):
         return self.beta * self.prior_exponent
 
 
-class BaselineParameters(VarGradParameters):
+class VarGradParameters(BalanceParameters):
     """Settings of ``vargrad``."""
 
     baseline: float = Field(
@@ -53,7 +53,7 @@ class BaselineParameters(VarGradParameters):
     )
 
 
-class TrajectoryBalanceParameters(VarGradParameters):
+class TrajectoryBalanceParameters(BalanceParameters):
     """Settings of ``trajectory_balance``. Genetic-GFN's loss: sigma = 50, prior_exponent = 0, k1_weight = 0.01."""
 
     log_z: float = Field(default=0.0, description="where the learned log Z starts, nats")
@@ -96,8 +96,8 @@ def trajectory_balance(batch: PolicyBatch, parameters: TrajectoryBalanceParamete
     return LossOutput(loss, {**logged_objective(agent, prior, reward, parameters.beta), LOG_Z: float(log_z.detach())})
 
 
-@OBJECTIVES.register("vargrad", BaselineParameters)
-def vargrad(batch: PolicyBatch, parameters: BaselineParameters) -> LossOutput:
+@OBJECTIVES.register("vargrad", VarGradParameters)
+def vargrad(batch: PolicyBatch, parameters: VarGradParameters) -> LossOutput:
     r"""Trajectory balance with the batch's mean for log Z: the variance of log pi - R/beta - a log pi_ref.
 
     The unbiased variance, over n - 1 (n - b below). On-policy, E[grad loss] = 2 grad KL(pi || G), with the same G as
@@ -124,7 +124,7 @@ def vargrad(batch: PolicyBatch, parameters: BaselineParameters) -> LossOutput:
     return LossOutput(loss, {**logged_objective(agent, prior, reward, parameters.beta), LOG_Z: estimate})
 
 
-def _log_ratio(agent: Tensor, prior: Tensor, reward: Tensor, parameters: VarGradParameters) -> Tensor:
+def _log_ratio(agent: Tensor, prior: Tensor, reward: Tensor, parameters: BalanceParameters) -> Tensor:
     """log pi - log of the unnormalised target, nats. An exponent of 0 takes a string that the prior excludes, too."""
     target = reward / parameters.beta
     if parameters.prior_exponent:

@@ -318,11 +318,7 @@ class Learner(pl.LightningModule):
 
 def _invalid(ids: Tensor, scored: Scored, prior: Tensor) -> list[Remembered]:
     """The batch's strings that are no molecule, at reward 0, for what is replayed to be raised above them."""
-    rows = [
-        row
-        for row, molecule in enumerate(scored.molecules)
-        if molecule is None and scored.learnable[row] and not scored.extra[row]
-    ]
+    rows = np.flatnonzero(~scored.valid & scored.learnable).tolist()
     texts = unpadded(ids)
     return [Remembered(scored.texts[row], texts[row], "", 0.0, float(prior[row])) for row in rows]
 
