@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import platform
 import sys
@@ -21,6 +22,10 @@ from chemmara.errors import RunError, UserError
 from chemmara.optimization.columns import COLUMNS
 
 LEDGER = "ledger.sqlite"
+EXTENDABLE = ("oracle_budget", "max_steps")
+"""The keys that say how long a run is: a finished run goes on where they are raised."""
+BUDGET_SPENT = "the oracle budget is spent"
+STEPS_DONE = "max_steps is reached"
 
 
 @dataclass(frozen=True)
@@ -55,23 +60,42 @@ class RunDirectory:
     def finished(self) -> bool:
         return bool(self.manifest().get("end"))
 
+    def goes_on(self, table: Table) -> bool:
+        """Whether the finished run came to an end that ``table`` puts off: with a larger budget, or more steps."""
+        manifest = self.manifest()
+        steps = table.get("max_steps")
+        return (
+            manifest.get("stop_reason") in (BUDGET_SPENT, STEPS_DONE)
+            and manifest["oracle_calls"] < table["oracle_budget"]
+            and (steps is None or manifest["steps"] < steps)
+        )
+
     def check_same_config(self, table: Table) -> None:
-        """Raise :class:`UserError` if the directory's run has another config; [execution], [failure] and what
-        the components say of failures may differ."""
+        """Raise :class:`UserError` if the directory's run has another config.
+
+        [execution], [failure] and what the components say of failures may differ, and :data:`EXTENDABLE` be raised.
+        """
         try:
             before = tomllib.loads((self.path / "config.toml").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return
+        free = ("execution", "failure", *EXTENDABLE)
         changed = sorted(
             key
             for key in before.keys() | table.keys()
-            if key not in ("execution", "failure") and _essence(key, before.get(key)) != _essence(key, table.get(key))
+            if key not in free and _essence(key, before.get(key)) != _essence(key, table.get(key))
         )
         if changed:
             raise UserError(
                 f"'{self.path}' was begun with another config ({', '.join(changed)} differ); resume it with its own "
                 f"config, or choose another directory"
             )
+        for key in EXTENDABLE:
+            if table.get(key, math.inf) < before.get(key, math.inf):
+                raise UserError(
+                    f"'{self.path}' was begun with {key} = {before.get(key, 'unlimited')}, which can be raised but not "
+                    f"lowered to {table[key]}; resume it with its own config, or choose another directory"
+                )
 
     def write(self, name: str, text: str) -> None:
         """Put a text file in place, whole or not at all. Raises :class:`RunError`."""

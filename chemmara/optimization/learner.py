@@ -17,6 +17,7 @@ from chemmara.klrl.augmentation import Augmented, Samples, build_augmentation
 from chemmara.klrl.objectives import LossOutput, PolicyBatch, TokenLogProbs
 from chemmara.language.vocabulary import PAD, pad
 from chemmara.optimization.breeding import offspring
+from chemmara.optimization.directory import BUDGET_SPENT, STEPS_DONE
 from chemmara.optimization.labels import ModeLabels, sample_labels, unpadded
 from chemmara.optimization.replay import Remembered, ReplayBuffer
 from chemmara.optimization.rollout import Sampled, Scored, Seen, first_of, ledger_rows, score_batch
@@ -295,15 +296,20 @@ class Learner(pl.LightningModule):
 
     def _end_of_step(self, new: bool) -> None:
         self.stalled = 0 if new else self.stalled + 1
-        if self.seen.calls >= self.head.oracle_budget:
-            self.stop_reason = "the oracle budget is spent"
-        elif self.head.max_steps is not None and self.step_number >= self.head.max_steps:
-            self.stop_reason = "max_steps is reached"
-        elif self.stalled >= STALLED_STEPS:
-            self.stop_reason = f"no new molecule in {STALLED_STEPS} steps: the agent has collapsed"
         self.failures.check()
+        self.stop_reason = self.reason_to_stop()
         if self.stop_reason:
             self.trainer.should_stop = True
+
+    def reason_to_stop(self) -> str:
+        """Why there is no further step, from the counts and the config alone; empty while there is one."""
+        if self.seen.calls >= self.head.oracle_budget:
+            return BUDGET_SPENT
+        if self.head.max_steps is not None and self.step_number >= self.head.max_steps:
+            return STEPS_DONE
+        if self.stalled >= STALLED_STEPS:
+            return f"no new molecule in {STALLED_STEPS} steps: the agent has collapsed"
+        return ""
 
     # State ------------------------------------------------------------------------------------------------------------
 

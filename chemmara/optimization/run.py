@@ -46,9 +46,10 @@ def optimize_one(
 ) -> None:
     """Run one method with one seed to its end, writing DESIGN.md's run directory.
 
-    With ``resume`` a finished run is left as it is, a stopped one goes on from its checkpoint, and a missing or
-    half-made one starts afresh; ``retry_failed`` starts the count of failures anew. Raises :class:`UserError` if the
-    directory holds a run and ``resume`` is off, or the run had another config; :class:`RunError` if it has to stop;
+    With ``resume`` a finished run is left as it is, unless the config now gives it a larger budget or more steps; then
+    it goes on from its checkpoint, as a stopped one does, and a missing or half-made one starts afresh.
+    ``retry_failed`` starts the count of failures anew. Raises :class:`UserError` if the directory holds a run and
+    ``resume`` is off, or the run had another config; :class:`RunError` if it has to stop;
     :class:`chemmara.interrupts.Interrupted` on Ctrl-C.
     """
     watcher = watcher or Watcher()
@@ -56,9 +57,11 @@ def optimize_one(
     if directory.manifest() and not resume:
         raise UserError(f"'{directory.path}' holds a run already; go on with --resume, or choose another directory")
     directory.check_same_config(table)
-    if directory.finished:
+    if directory.finished and not directory.goes_on(table):
         watcher.say(f"{directory.key} is finished: nothing to do")
         return
+    if directory.finished and not directory.checkpoint.is_file():
+        raise UserError(f"'{directory.path}' cannot go on: its checkpoint is gone; choose another directory")
     with torch_settings(settings):
         _run(settings, directory, ledger, executor, table, watcher, interrupts or Interrupts(), retry_failed)
 
@@ -110,7 +113,8 @@ def _run(
     learner = Learner(settings, agent, prior, scoring, write_step, seeds, count_failures_anew=retry_failed)
     saver = RunCheckpoint(directory.path / "checkpoints", head.execution.checkpoint_seconds, interrupts)
     with quiet_lightning():
-        trainer = _trainer(device, saver)
+        # A run that had ended has its epoch behind it: going on, it has one more.
+        trainer = _trainer(device, saver, epochs=1 + (checkpoint["epoch"] if checkpoint else 0))
         trainer.fit(
             learner, Steps(learner), ckpt_path=str(directory.checkpoint) if checkpoint else None, weights_only=True
         )
@@ -143,12 +147,12 @@ class RunCheckpoint(TimedCheckpoint):
         return int(trainer.lightning_module.step_number)  # type: ignore[arg-type]
 
 
-def _trainer(device: torch.device, saver: RunCheckpoint) -> pl.Trainer:
+def _trainer(device: torch.device, saver: RunCheckpoint, epochs: int) -> pl.Trainer:
     on_gpu = device.type == "cuda"
     return pl.Trainer(
         accelerator="gpu" if on_gpu else "cpu",
         devices=[device.index or 0] if on_gpu else 1,
-        max_epochs=1,
+        max_epochs=epochs,
         min_epochs=0,
         callbacks=[saver],
         plugins=[AtomicCheckpointIO()],

@@ -16,7 +16,6 @@ def state_of(learner: Learner) -> dict[str, Any]:
         "step": learner.step_number,
         "stalled": learner.stalled,
         "evaluations": learner.evaluations,
-        "stop_reason": learner.stop_reason,
         "seen": list(learner.seen.smiles),
         "scaffolds": list(learner.seen.scaffolds),
         "counts": [learner.seen.hits, learner.seen.best, learner.seen.failed],
@@ -33,7 +32,6 @@ def state_of(learner: Learner) -> dict[str, Any]:
 def take_up(learner: Learner, state: dict[str, Any]) -> None:
     """Put a learner where :func:`state_of` found one. Failures are counted anew where they are to be tried again."""
     learner.step_number, learner.stalled, learner.evaluations = state["step"], state["stalled"], state["evaluations"]
-    learner.stop_reason = state["stop_reason"]
     hits, best, failed = state["counts"]
     learner.seen = Seen(dict.fromkeys(state["seen"]), dict.fromkeys(state["scaffolds"]), hits, best, failed)
     learner.filter.load_state_dict(state["filter"])
@@ -45,3 +43,4 @@ def take_up(learner: Learner, state: dict[str, Any]) -> None:
     if not learner.count_failures_anew:
         learner.failures.load_state_dict(state["failures"])
     learner.rng.bit_generator.state = state["rng"]
+    learner.stop_reason = learner.reason_to_stop()

@@ -118,12 +118,13 @@ def _of_directory(folder: Path) -> Run:
     method, seed = str(manifest.get("method", method)), manifest.get("seed", seed)
     labels = tuple(str(label) for label in manifest.get("labels", ()))
     molecules, ledger = folder / MOLECULES, folder.resolve().parent.parent / LEDGER
-    if molecules.is_file():
-        source, rows = molecules, partial(tables.read_rows, molecules)
-        labels = labels or tables.labels_of(molecules)
-    elif ledger.is_file() and _key(folder) in _ledger_runs(ledger):
+    going_on = bool(manifest) and not manifest.get("end")  # molecules.csv is then of a shorter run
+    if (going_on or not molecules.is_file()) and ledger.is_file() and _key(folder) in _ledger_runs(ledger):
         source, rows = ledger, partial(_ledger_rows, ledger, _key(folder))
         labels = labels or _first_labels(rows)
+    elif molecules.is_file():
+        source, rows = molecules, partial(tables.read_rows, molecules)
+        labels = labels or tables.labels_of(molecules)
     else:
         raise UserError(f"no run at '{folder}': it has no {MOLECULES}, and no molecules in '{ledger}' yet")
     return Run(method, seed, labels, manifest.get("threshold"), source, folder, rows)

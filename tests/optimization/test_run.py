@@ -20,6 +20,7 @@ from chemmara.optimization.learner import Learner
 from chemmara.optimization.methods import PRESETS
 from chemmara.optimization.run import Watcher
 from chemmara.optimization.settings import RunSettings
+from chemmara.reporting.runs import find_run
 from chemmara.scoring.ledger import Ledger
 from chemmara.workflows.optimize import optimize
 
@@ -320,8 +321,42 @@ def test_existing_run_is_refused_without_resume(config: Config, tmp_path: Path) 
 def test_resume_with_another_config_is_refused(config: Config, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="crash"):
         run(config(), tmp_path, watcher=StopAfter(2))
-    with pytest.raises(UserError, match=r"oracle_budget.*differ"):
-        run(config(oracle_budget=70), tmp_path, resume=True)
+    with pytest.raises(UserError, match=r"batch_size.*differ"):
+        run(config(batch_size=9), tmp_path, resume=True)
+    with pytest.raises(UserError, match=r"oracle_budget = \d+, which can be raised but not lowered to 30"):
+        run(config(oracle_budget=30), tmp_path, resume=True)
+    with pytest.raises(UserError, match="max_steps = unlimited"):
+        run(config(max_steps=4), tmp_path, resume=True)
+
+
+def test_a_finished_run_with_more_steps_is_as_if_it_had_had_them(config: Config, tmp_path: Path) -> None:
+    table = config(augmentation=MARA, replay=REPLAY)
+    whole = run(table, tmp_path / "whole")
+    longer = run({**table, "max_steps": 3}, tmp_path / "longer")
+    assert json.loads((longer / "manifest.json").read_text())["stop_reason"] == "max_steps is reached"
+    run({**table, "max_steps": 5}, tmp_path / "longer", resume=True)
+    run(table, tmp_path / "longer", resume=True)
+    assert (longer / "molecules.csv").read_bytes() == (whole / "molecules.csv").read_bytes()
+
+
+def test_a_finished_run_goes_on_with_a_larger_budget(config: Config, tmp_path: Path) -> None:
+    directory = run(config(oracle_budget=41), tmp_path)
+    before = rows(directory / "molecules.csv")
+    with pytest.raises(RuntimeError, match="crash"):
+        run(config(oracle_budget=90), tmp_path, resume=True, watcher=StopAfter(int(before[-1]["step"]) + 2))
+    going_on = list(find_run(directory).rows())
+    assert len(before) < len(going_on), "what there is, and not what there was, is read while it goes on"
+    run(config(oracle_budget=90), tmp_path, resume=True)
+    after = rows(directory / "molecules.csv")
+    assert after[: len(before)] == before
+    assert len({row["SMILES"] for row in after if row["score"]}) == 90
+    manifest = json.loads((directory / "manifest.json").read_text())
+    assert (manifest["oracle_budget"], manifest["oracle_calls"]) == (90, 90)
+    assert manifest["end"]
+    (directory / "checkpoints" / "last.ckpt").unlink()
+    run(config(oracle_budget=90), tmp_path, resume=True)
+    with pytest.raises(UserError, match="its checkpoint is gone"):
+        run(config(oracle_budget=100), tmp_path, resume=True)
 
 
 def test_resume_takes_the_threads_of_the_beginning_and_refuses_another_prior(

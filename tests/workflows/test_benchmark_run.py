@@ -122,6 +122,18 @@ def test_the_printed_command_makes_the_table_again(finished: tuple[Path, Any], t
     assert (out / "table.md").read_text() == table
 
 
+def test_kept_runs_go_on_to_a_larger_budget(arguments: Any, tmp_path: Path) -> None:
+    invoke(*arguments(tmp_path), "--methods", "mara", "--seeds", "0", "--keep")
+    before = rows(tmp_path)
+    molecules = tmp_path / "runs" / TASK / "mara" / "seed-0" / "molecules.csv"
+    first = molecules.read_text()
+    assert invoke(*arguments(tmp_path), "--methods", "mara", "--seeds", "0", "--budget", 80).exit_code == 0
+    assert molecules.read_text().startswith(first)
+    found = rows(tmp_path)
+    assert [row for row in found if row["calls"] == "60"] == before
+    assert [row["oracle_calls"] for row in found] == ["60", "80"]
+
+
 def test_more_seeds_and_methods_are_added(finished: tuple[Path, Any], arguments: Any, tmp_path: Path) -> None:
     out = copy(finished, tmp_path)
     before = rows(out)
@@ -132,7 +144,9 @@ def test_more_seeds_and_methods_are_added(finished: tuple[Path, Any], arguments:
     assert len(found) == 5
 
 
-@pytest.mark.parametrize("change", [["--budget", 50], ["--set", "batch_size=16"], ["--prior", "chembl"]])
+@pytest.mark.parametrize(
+    "change", [["--budget", 50], ["--budget", 70], ["--set", "batch_size=16"], ["--prior", "chembl"]]
+)
 def test_rows_of_another_config_are_not_mixed_in(
     finished: tuple[Path, Any], arguments: Any, tmp_path: Path, change: list[object]
 ) -> None:
@@ -143,7 +157,7 @@ def test_rows_of_another_config_are_not_mixed_in(
         changed[changed.index(option) + 1] = value
     result = invoke(*changed)
     if change[0] == "--budget":
-        assert "begun with another config" in result.output
+        assert ("can be raised but not" if change[1] == 50 else "--keep was not given") in result.output
         assert result.exit_code == 1
     else:
         assert result.exit_code == 2

@@ -69,7 +69,12 @@ def run_job(job: Job, interrupts: Interrupts) -> list[Row]:
     directory = job.directory
     settings = RunSettings.parse(_with_threads(job))
     directory.check_same_config(settings.to_table())
-    if not directory.finished:
+    longer = directory.finished and directory.goes_on(settings.to_table())
+    if longer and not directory.checkpoint.is_file():
+        raise UserError(
+            f"'{directory.path}' cannot go on to a larger budget: --keep was not given, its checkpoint is gone"
+        )
+    if longer or not directory.finished:
         _optimize(settings, directory, interrupts)
     measured = distil(directory.path, job.calls, job.threshold)
     if not job.keep:

@@ -16,6 +16,7 @@ from typing import Any
 from chemmara.config import Table, merge, read_table, set_key
 from chemmara.errors import ChemmaraError, ConfigError, RunError, UserError
 from chemmara.interrupts import Interrupted, Interrupts
+from chemmara.optimization.directory import EXTENDABLE
 from chemmara.optimization.methods import resolve_method
 from chemmara.optimization.settings import RunSettings, check_keys
 from chemmara.scoring.settings import ScoringSettings
@@ -147,8 +148,9 @@ def _base(request: Request, suite: Suite, budget: int) -> Table:
 
 
 def _config_hash(resolved: Mapping[str, Any], settings: RunSettings) -> str:
-    """What rows depend on: method, score, budget and prior; not the seed, nor where things lie or are computed."""
-    parts = {k: v for k, v in resolved.items() if k not in ("execution", "failure", "seed", "prior", "scoring")}
+    """What rows depend on: method, score and prior; not the seed, the length, nor where things lie or are computed."""
+    without = ("execution", "failure", "seed", "prior", "scoring", *EXTENDABLE)
+    parts = {k: v for k, v in resolved.items() if k not in without}
     score = [
         [c.spec.key, c.weight, c.filter, c.transform and c.transform.to_table()] for c in settings.scoring.components
     ]
