@@ -34,7 +34,7 @@ class Component(ABC):
     change, so that stored ones are not mistaken for new ones. A constructor may set each of them on the instance,
     where they depend on the parameters, and raises ConfigError (naming ``where``) for parameters that make no sense.
     Components with equal parameters but for ``endpoint`` are answered by one call, where ``_score`` returns
-    :class:`SharedEvaluation`.
+    :class:`SharedEvaluation`; ``asked`` are the endpoints of them all.
 
     The value of a molecule may depend on nothing but the molecule and the parameters: not on its neighbours, the
     worker, the order or the clock.
@@ -46,6 +46,7 @@ class Component(ABC):
     cost_us: float = 10.0
     example: str = "{ name = 'sigmoid', low = 0, high = 1 }"
     endpoint: str = ""
+    asked: tuple[str, ...] = ()
 
     def __init__(self, parameters: Any, where: str) -> None:
         self.parameters = parameters

@@ -10,7 +10,7 @@ array([0.595,   nan])
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -243,7 +243,15 @@ def _oracles(components: Sequence[ComponentSettings], retry: int, on_failure: On
             retries, stop = max(retries, found[key].retry), stop or found[key].stop
         label = found[key].label if key in found else component.label
         found[key] = _Oracle(label, component.spec, component.cost_us, retries, stop)
-    return list(found.values())
+    asked: dict[str, list[str]] = {}
+    for oracle in found.values():
+        asked.setdefault(oracle.spec.group, []).append(oracle.spec.endpoint)
+    return [
+        replace(oracle, spec=replace(oracle.spec, asked=tuple(asked[oracle.spec.group])))
+        if oracle.spec.group
+        else oracle
+        for oracle in found.values()
+    ]
 
 
 def _reading(molecule: Molecule | str | None) -> tuple[Molecule | None, str | None]:

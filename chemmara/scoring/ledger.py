@@ -21,9 +21,10 @@ __all__ = ["ComponentInfo", "Ledger", "RunInfo", "RunRow"]
 APPLICATION_ID = 0x63686D61  # "chma", in the file's header: tells a ledger from any other database
 SCHEMA_VERSION = 1
 
-# Columns of numbers have no declared type: SQLite's REAL turns -0.0 into 0.0. NaN is NULL.
+# Columns of numbers have no declared type: SQLite's REAL turns -0.0 into 0.0. NaN is NULL. The values of a molecule lie
+# side by side, so that a batch touches a page a molecule and not one a value. Ledgers of before have (key, smiles).
 _SCHEMA = """
-CREATE TABLE evaluations (key TEXT NOT NULL, smiles NOT NULL, value, error, PRIMARY KEY (key, smiles)) WITHOUT ROWID;
+CREATE TABLE evaluations (key TEXT NOT NULL, smiles NOT NULL, value, error, PRIMARY KEY (smiles, key)) WITHOUT ROWID;
 CREATE TABLE runs (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE rows (
     run INTEGER NOT NULL, step INTEGER NOT NULL, idx INTEGER NOT NULL, smiles NOT NULL, sampled NOT NULL,
@@ -193,9 +194,15 @@ class Ledger:
         return {key: (name, json.loads(parameters)) for key, name, parameters in rows}
 
     def evaluations(self) -> Iterator[list[tuple[str, str, Evaluation]]]:
-        """All evaluations as (key, SMILES, evaluation), in the order of key and SMILES, a page at a time."""
-        query = f"SELECT * FROM evaluations WHERE (key, smiles) > (?, ?) ORDER BY key, smiles LIMIT {_PAGE}"
-        last: tuple[str, str | bytes] = ("", "")
+        """All evaluations as (key, SMILES, evaluation), in the order in which they lie, a page at a time."""
+        with explained(self.path):
+            (table,) = self._db.execute("SELECT sql FROM sqlite_master WHERE name = 'evaluations'").fetchone()
+        first, second = ("key", "smiles") if "(key, smiles)" in table else ("smiles", "key")
+        query = (
+            f"SELECT key, smiles, value, error FROM evaluations WHERE ({first}, {second}) > (?, ?) "
+            f"ORDER BY {first}, {second} LIMIT {_PAGE}"
+        )
+        last: tuple[str | bytes, str | bytes] = ("", "")
         while True:
             with explained(self.path):
                 page = self._db.execute(query, last).fetchall()
@@ -205,7 +212,8 @@ class Ledger:
                 (key, decode(smiles), Evaluation(number(value), error if error is None else decode(error)))
                 for key, smiles, value, error in page
             ]
-            last = page[-1][0], page[-1][1]
+            key, smiles = page[-1][:2]
+            last = (key, smiles) if first == "key" else (smiles, key)
 
     def write_step(self, run: str, step: int, rows: Sequence[RunRow]) -> None:
         """Put ``rows`` in the place of whatever the run has for this step."""

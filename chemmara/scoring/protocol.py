@@ -19,16 +19,15 @@ def hello() -> str:
     return json.dumps({"protocol": VERSION, "hello": True}, separators=(",", ":"))
 
 
-def hello_fault(answer: Mapping[str, Any], endpoint: str) -> str | None:
-    """What is wrong with the answer to :func:`hello`, if anything."""
+def hello_fault(answer: Mapping[str, Any], asked: Sequence[str]) -> str | None:
+    """What is wrong with the answer to :func:`hello`, if anything; ``asked`` are the endpoints that there must be."""
     if answer.get("protocol") != VERSION:
         return f"speaks protocol {answer.get('protocol')!r:.40}, this version of chemmara speaks {VERSION}"
     endpoints = answer.get("endpoints")
     if not isinstance(endpoints, list) or not all(isinstance(name, str) for name in endpoints):
         return "names no list of endpoints"
-    if endpoint not in endpoints:
-        return f"has no endpoint '{endpoint}'{nearest(endpoint, endpoints)}"
-    return None
+    missing = next((name for name in asked if name not in endpoints), None)
+    return None if missing is None else f"has no endpoint '{missing}'{nearest(missing, endpoints)}"
 
 
 def request(number: int, smiles: Sequence[str]) -> str:

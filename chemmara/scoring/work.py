@@ -31,6 +31,7 @@ def component(spec: ComponentSpec) -> Component:
     """
     if spec.key in _built:
         _built.move_to_end(spec.key)
+        _built[spec.key].asked = spec.asked
         return _built[spec.key]
     built = build(spec.name, spec.parameters, spec.name)
     # Files in an outside program's command may be its own to write, such as a log.
@@ -39,6 +40,7 @@ def component(spec: ComponentSpec) -> Component:
             f"component '{spec.name}' is not here what it was where the run began: a file that it reads has changed, "
             "or another version of chemmara is at work"
         )
+    built.asked = spec.asked
     keep(spec, built)
     return built
 

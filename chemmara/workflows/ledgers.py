@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 from chemmara.errors import UserError
@@ -65,7 +66,7 @@ def _evaluations(target: Ledger, source: Ledger, path: Path, done: Merged) -> No
     names = {info.key: info.name for info in infos}
     target.describe(ComponentSpec(info.name, info.parameters, info.key) for info in infos if info.name)
     for page in source.evaluations():
-        for key, rows in groupby(page, key=lambda row: row[0]):
+        for key, rows in groupby(sorted(page, key=itemgetter(0)), key=itemgetter(0)):
             given = {smiles: evaluation for _, smiles, evaluation in rows}
             known = target.lookup(key, list(given))
             new: list[tuple[str, Evaluation]] = []

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from chemmara.errors import ChemmaraError, RunError, UserError
 from chemmara.scoring import database
+from chemmara.scoring import ledger as ledger_module
 from chemmara.scoring.evaluation import Evaluation
 from chemmara.scoring.ledger import Ledger, RunRow
 
@@ -351,3 +352,19 @@ def test_every_field_of_a_row_is_stored(tmp_path: Path) -> None:
         (found,) = ledger.rows("a")
     for field in fields(RunRow):
         assert same(getattr(found, field.name), getattr(changed, field.name)), field.name
+
+
+@pytest.mark.parametrize("layout", ["smiles, key", "key, smiles"])
+def test_evaluations_are_paged_in_either_layout(tmp_path: Path, layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_module, "_PAGE", 3)
+    monkeypatch.setattr(ledger_module, "_SCHEMA", ledger_module._SCHEMA.replace("smiles, key", layout))
+    values = [
+        (key, f"{'C' * n}{end}", Evaluation(float(n))) for key in "cab" for n in range(1, 4) for end in ("", "\ud800")
+    ]
+    with Ledger(tmp_path / "l") as ledger:
+        for key in "cab":
+            ledger.record(key, [(smiles, value) for k, smiles, value in values if k == key])
+        pages = list(ledger.evaluations())
+        assert {len(page) for page in pages} == {3}
+        assert sorted(row for page in pages for row in page) == sorted(values)
+        assert ledger.lookup("a", ["C", "CC", "N"]) == {"C": Evaluation(1.0), "CC": Evaluation(2.0)}

@@ -124,6 +124,23 @@ def test_the_error_of_a_start_reaches_the_caller_from_a_worker() -> None:
         ScoringFunction(table, executor)(["C"])
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_endpoint_of_the_second_component_is_checked_at_the_start(tmp_path: Path, workers: int) -> None:
+    command = [sys.executable, str(ORACLE), "exit", str(tmp_path / "count")]
+    clip = {"name": "clip", "low": 0, "high": 10}
+    table = {
+        "component": [
+            {"name": "executable", "label": name, "endpoint": name, "command": command, "transform": clip}
+            for name in ("length", "carbon")
+        ]
+    }
+    executor = ProcessExecutor(workers) if workers else None
+    with pytest.raises(ConfigError, match="has no endpoint 'carbon'; did you mean 'carbons'"):
+        ScoringFunction(table, executor)(["CCO"])
+    if executor:
+        executor.close()
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_endpoints_are_answered_by_one_call(tmp_path: Path, workers: int) -> None:
     command = [sys.executable, str(ORACLE), "exit", str(tmp_path / "count")]

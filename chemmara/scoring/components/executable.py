@@ -137,7 +137,7 @@ class Executable(Component):
             self._stop()
             limit = f"{self.parameters.start_timeout:g} s (start_timeout)"
             raise ConfigError(f"{self.where}.command: '{name}' did not answer the first line within {limit}") from None
-        fault = protocol.hello_fault(table, self.endpoint)
+        fault = protocol.hello_fault(table, self.asked or (self.endpoint,))
         if fault:
             self._stop()
             raise ConfigError(f"{self.where}.command: '{name}' {fault}")
