@@ -18,6 +18,7 @@ from chemmara.errors import RunError, UserError
 from chemmara.interrupts import Interrupts
 from chemmara.optimization.directory import MetricsFile, RunDirectory, now, versions
 from chemmara.optimization.learner import Learner, Steps
+from chemmara.optimization.screening import files_of
 from chemmara.optimization.seeds import read_seeds
 from chemmara.optimization.settings import RunSettings
 from chemmara.optimization.watcher import Watcher
@@ -28,6 +29,7 @@ from chemmara.policies.precision import Resolved, resolve
 from chemmara.policies.storage import load_policy, save_policy
 from chemmara.reporting.export import write_molecules
 from chemmara.reporting.report import write_report
+from chemmara.scoring.component import file_hash
 from chemmara.scoring.evaluation import Executor
 from chemmara.scoring.function import ScoringFunction
 from chemmara.scoring.ledger import Ledger, RunRow
@@ -123,7 +125,8 @@ def _run(
 
 
 def _go_on_as_begun(settings: RunSettings, directory: RunDirectory, precision: Resolved) -> Resolved:
-    """Take the threads and the precision of the run's beginning, and refuse another prior: each gives other molecules.
+    """Take the threads and the precision of the run's beginning, and refuse another prior or other files of the screen:
+    each gives other molecules.
 
     Returns the precision to go on with; a run from before it was written down was float32.
     """
@@ -133,11 +136,22 @@ def _go_on_as_begun(settings: RunSettings, directory: RunDirectory, precision: R
             f"'{directory.path}' was begun with another prior than '{settings.prior.path}' now holds; "
             f"put that file back, or choose another directory"
         )
+    before = begun.get("screen_files", {})
+    for place, digest in _screen_files(settings).items():
+        if before.get(place, digest) != digest:
+            raise UserError(
+                f"'{directory.path}' was begun with another content of the file that {place} names; put it back, or "
+                "choose another directory"
+            )
     if settings.head.execution.threads is None and isinstance(begun.get("threads"), int):
         torch.set_num_threads(begun["threads"])
     if settings.head.execution.precision != "auto":
         return precision
     return "bfloat16" if begun.get("precision") == "bfloat16" else "float32"
+
+
+def _screen_files(settings: RunSettings) -> dict[str, str]:
+    return {place: file_hash(path) for place, path in files_of(settings.screen).items()}
 
 
 class RunCheckpoint(TimedCheckpoint):
@@ -197,6 +211,7 @@ def _manifest(
         "augmentation": settings.augmentation_name,
         "prior": settings.head.prior,
         "prior_sha256": settings.prior.sha256(),
+        "screen_files": _screen_files(settings),
         "config_sha256": hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest(),
         "device": str(device),
         "threads": torch.get_num_threads(),

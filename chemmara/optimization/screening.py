@@ -145,6 +145,16 @@ def check_screen(table: Table, folder: str | Path = ".") -> ScreenSettings:
     return settings.model_copy(update={"rule": rules})
 
 
+def files_of(settings: ScreenSettings) -> dict[str, Path]:
+    """The files that the rules read, by the place in the config that names them."""
+    return {
+        f"screen.rule[{number}].{name}": value
+        for number, rule in enumerate(settings.rule)
+        for name, value in SCREENS.build_parameters(rule, f"screen.rule[{number}]")[1]
+        if isinstance(value, Path)
+    }
+
+
 def _located(rule: Table, where: str, folder: Path) -> Table:
     _, parameters = SCREENS.build_parameters(rule, where)
     return {**rule, **{name: str(locate(value, folder)) for name, value in parameters if isinstance(value, Path)}}

@@ -54,16 +54,18 @@ def line_svg(lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], x: st
     import io
 
     import matplotlib
+    from matplotlib.figure import Figure
 
     with matplotlib.rc_context({"svg.hashsalt": "chemmara", "svg.fonttype": "path"}):
-        figure = _figure(4.6, 2.9)
-        axis = figure.subplots()
+        # Margins and the place of the legend are given: to have them found takes longer than all of the drawing.
+        figure = Figure(figsize=(4.6, 2.9))
+        axis = figure.subplots(gridspec_kw={"left": 0.19, "right": 0.97, "bottom": 0.16, "top": 0.86})
         for label, (xs, ys) in lines.items():
             axis.plot(xs, ys, label=label)
         axis.set_xlabel(x)
         axis.set_ylabel(y)
         if len(lines) > 1:
-            axis.legend(frameon=False)
+            axis.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(lines), borderaxespad=0.2)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()

@@ -197,7 +197,9 @@ class ScoringFunction:
             if members[0].oracle.cost_us < EXPENSIVE_US:
                 here += self._compute(_Call(members, missing), molecules)
             else:
-                dear += [_Call(members, chunk) for chunk in _chunks(missing, self._chunk)]
+                # The largest first: they tend to take longest, and whoever gets one last is waited for.
+                largest = sorted(missing, key=len, reverse=True)
+                dear += [_Call(members, chunk) for chunk in _chunks(largest, self._chunk)]
         if here:
             yield here
         if self._executor is None:

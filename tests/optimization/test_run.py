@@ -388,6 +388,20 @@ def test_resume_takes_the_threads_of_the_beginning_and_refuses_another_prior(
     assert set(used) == {1}
 
 
+def test_a_file_of_the_screen_that_has_changed_is_refused(config: Config, tmp_path: Path) -> None:
+    known = tmp_path / "known.smi"
+    known.write_text("CCO\n")
+    execution = {"threads": 1, "device": "cpu", "checkpoint_seconds": 0}
+    table = config(screen={"rule": [{"name": "known", "file": str(known)}]}, execution=execution)
+    with pytest.raises(RuntimeError, match="crash"):
+        run(table, tmp_path / "out", watcher=StopAfter(2))
+    known.write_text("CCO\nCCN\n")
+    with pytest.raises(UserError, match=r"another content of the file that screen\.rule\[0\]\.file names"):
+        run(table, tmp_path / "out", resume=True)
+    known.write_text("CCO\n")
+    run(table, tmp_path / "out", resume=True)
+
+
 def test_damaged_checkpoint_is_said(config: Config, tmp_path: Path) -> None:
     execution = {"threads": 1, "device": "cpu", "checkpoint_seconds": 0}
     with pytest.raises(RuntimeError, match="crash"):

@@ -95,7 +95,9 @@ def test_executor_gets_the_expensive_ones_and_changes_nothing() -> None:
     executor = Backwards(store)
     there = ScoringFunction(TABLE, executor=executor, store=store, chunk=3)(batch)
     assert {task.spec.name for task in executor.tasks} == {"qed"}
-    assert [len(task.smiles) for task in executor.tasks] == [3, 3, 1]
+    assert [[len(smiles) for smiles in task.smiles] for task in executor.tasks] == [[7, 6, 5], [4, 3, 2], [1]], (
+        "the largest are asked for first"
+    )
     assert executor.recorded == [1, 2, 3], "each chunk is in the store before the next is asked for"
     assert np.array_equal(here.total, there.total)
     assert here.evaluations == there.evaluations == 14
