@@ -32,7 +32,8 @@ class LstmPolicy(RecurrentNetwork):
         packing = Packing((ids != PAD).sum(1))
         inputs = packing.pack(F.pad(ids[:, :-1], (1, 0), value=START))
         hidden = packed_lstm(self.recurrent, self.embedding(inputs), packing, dtype)
-        logits = F.linear(hidden, self.output.weight.to(dtype), self.output.bias.to(dtype)).float()[:, START + 1 :]
+        logits = F.linear(hidden, self.output.weight.to(dtype), self.output.bias.to(dtype))
+        logits = logits[: len(inputs), START + 1 :].float()
         losses = F.cross_entropy(logits, packing.pack(ids) - (START + 1), reduction="none")
         return packing.unpack(-losses, ids.shape[1])
 

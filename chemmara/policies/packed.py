@@ -5,6 +5,10 @@ time 0, then the n_1 <= n_0 rows that are still going at time 1, and so on. Mole
 two in length, so a padded batch computes nearly twice what is asked. The products with the input, and all gradients of
 weights, are one matrix product a layer; only h W_hh goes step by step. Products run in ``dtype``, the cell and all sums
 over time in float32.
+
+oneDNN makes, and remembers, a kernel for each size of a product that it meets, about 2 MB each. So packed tensors have
+spare rows up to a multiple of TOKENS, and a step's product takes a multiple of ROWS: what comes out of spare rows is
+cut off, and their gradients are zero.
 """
 
 from __future__ import annotations
@@ -14,6 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+TOKENS = 128
+ROWS = 8
+
+
+def _filled(rows: int) -> int:
+    return -(-rows // ROWS) * ROWS
 
 
 class Packing:
@@ -47,27 +58,31 @@ class PackedLayer(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor, sizes: list[int]) -> Tensor:
-        """x: (N, in) of one dtype with the weights (4H, in) and (4H, H); bias (4H,) float32 -> (N, H)."""
+        """x: (N, in) of one dtype with the weights (4H, in) and (4H, H); bias (4H,) float32 -> (N, H).
+
+        N is sum(sizes) and at least ROWS spare rows; those of the result are 0.
+        """
         gates = F.linear(x, weight_ih)
         n, size = len(x), weight_hh.shape[1]
         acts, cells = x.new_empty((n, 4 * size), dtype=torch.float32), x.new_empty((n, size), dtype=torch.float32)
         out = x.new_empty((n, size))
-        h, c, start = x.new_zeros((sizes[0], size)), x.new_zeros((sizes[0], size), dtype=torch.float32), 0
+        h, c, start = x.new_zeros((_filled(sizes[0]), size)), x.new_zeros((sizes[0], size), dtype=torch.float32), 0
         for rows in sizes:
             at = slice(start, start + rows)
             act = acts[at]
             torch.add(gates[at], bias, out=act)
             if start:  # h is zero at the beginning
-                act += F.linear(h[:rows], weight_hh)
+                act += F.linear(h[: _filled(rows)], weight_hh)[:rows]
             act[:, : 2 * size].sigmoid_()
             act[:, 2 * size : 3 * size].tanh_()
             act[:, 3 * size :].sigmoid_()
             i, f, g, o = act.chunk(4, 1)
             c = torch.addcmul(f * c[:rows], i, g)
             cells[at] = c
-            h = torch.mul(o, c.tanh()).to(x.dtype)
-            out[at] = h
+            h[:rows] = torch.mul(o, c.tanh())
+            out[at] = h[:rows]
             start += rows
+        out[start:] = 0
         ctx.save_for_backward(x, weight_ih, weight_hh, acts, cells, out)
         ctx.sizes = sizes
         return out
@@ -80,6 +95,7 @@ class PackedLayer(torch.autograd.Function):
         (grad,) = gradients
         size = weight_hh.shape[1]
         dgates = x.new_empty((len(x), 4 * size))
+        dgates[sum(sizes) :] = 0
         previous = torch.zeros_like(out)
         dh, dc = grad.new_zeros((0, size), dtype=torch.float32), grad.new_zeros((0, size), dtype=torch.float32)
         starts = [0]
@@ -106,7 +122,7 @@ class PackedLayer(torch.autograd.Function):
             dgate[:, 3 * size :] = total * squashed * (o * (1 - o))
             if step:
                 dc = dcell * f
-                dh = dgate @ weight_hh
+                dh = (dgates[start : start + _filled(rows)] @ weight_hh)[:rows]  # what follows is a later step's
         return (
             dgates @ weight_ih if ctx.needs_input_grad[0] else None,
             dgates.T @ x,
@@ -117,8 +133,12 @@ class PackedLayer(torch.autograd.Function):
 
 
 def packed_lstm(lstm: torch.nn.RNNBase, embedded: Tensor, packing: Packing, dtype: torch.dtype) -> Tensor:
-    """The last layer's h of packed inputs (N, in): (N, H) in ``dtype``. Dropout between layers as the module has it."""
-    hidden = embedded.to(dtype)
+    """The last layer's h of packed inputs (N, in): (N', H) in ``dtype``, with spare rows of 0 behind the N.
+
+    Dropout between layers as the module has it.
+    """
+    spare = -(-(len(embedded) + ROWS) // TOKENS) * TOKENS - len(embedded)
+    hidden = F.pad(embedded.to(dtype), (0, 0, 0, spare))
     for layer in range(lstm.num_layers):
         if layer and lstm.dropout and lstm.training:
             hidden = F.dropout(hidden, lstm.dropout)
