@@ -85,7 +85,7 @@ PRESETS: dict[str, Table] = {
         },
         "replay": {
             "updates": 4, "size": 1024, "batch_size": 64, "draw": "rank", "rank_coefficient": 0.01, "with_batch": True,
-            "per_cluster": 2, "similarity": 0.4,
+            "per_cluster": 2, "similarity": 0.4, "purge": True,
         },
     },
 }

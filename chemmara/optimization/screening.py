@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from chemmara.chemistry.molecules import Molecule, read
+from chemmara.chemistry.molecules import Molecule
 from chemmara.config import Parameters, Table, check
 from chemmara.errors import ConfigError
 from chemmara.lazy import lazy
@@ -65,7 +65,7 @@ class ScreenRule:
     def learn(self, molecule: Molecule, score: float) -> None:
         """A sent molecule has its score (NaN: the oracle failed)."""
 
-    def closed(self, molecule: Molecule) -> bool:
+    def closed(self, smiles: str) -> bool:
         """Whether the search is to leave the chemistry about a scored molecule: ``replay.purge`` forgets it then."""
         return False
 
@@ -108,8 +108,7 @@ class Screen:
 
     def closed(self, smiles: str) -> bool:
         """Whether a rule wants the search to leave the chemistry about a scored molecule (canonical SMILES)."""
-        molecule = read(smiles).molecule
-        return molecule is not None and any(rule.closed(molecule) for _, rule in self.rules)
+        return any(rule.closed(smiles) for _, rule in self.rules)
 
     def learn(self, molecules: Sequence[Molecule | None], scores: NDArray[np.float64], sent: NDArray[np.bool_]) -> None:
         """Tell the rules the scores of the rows that were sent."""

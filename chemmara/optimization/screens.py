@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -111,6 +112,13 @@ class ClusterParameters(Parameters):
     minimum_score: float = Field(0.5, ge=0, le=1, description="molecules that scored less neither lead nor fill")
 
 
+@lru_cache(maxsize=4096)
+def _fingerprint(smiles: str) -> Any:
+    """Kept, because all of a replay buffer is asked for anew at each step."""
+    molecule = read(smiles).molecule
+    return None if molecule is None else fingerprint(molecule.mol)
+
+
 @SCREENS.register("cluster", ClusterParameters)
 class FullCluster(ScreenRule):
     """Refuses molecules near a leader whose cluster is full: the search has to move to other chemistry.
@@ -130,8 +138,10 @@ class FullCluster(ScreenRule):
         full = self._full(molecule)
         return f"the cluster of {self._leaders[full[0]]} is full" if len(full) else None
 
-    def closed(self, molecule: Molecule) -> bool:
-        return len(self._full(molecule)) > 0
+    def closed(self, smiles: str) -> bool:
+        full = [leader for leader, filled in zip(self._prints, self._filled) if filled >= self.parameters.bucket_size]
+        mine = _fingerprint(smiles) if full else None
+        return mine is not None and bool((tanimoto(mine, full) >= self.parameters.similarity).any())
 
     def _full(self, molecule: Molecule) -> np.ndarray:
         """The full clusters that a molecule belongs to."""
