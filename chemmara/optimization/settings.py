@@ -137,7 +137,7 @@ def _check_replay(replay: ReplaySettings, diversity_filter: Any, screen: ScreenS
     if replay.purge and "bucket_size" not in diversity_filter.parameters.model_fields and not closing:
         raise ConfigError(
             f"replay.purge: the diversity filter '{diversity_filter.name}' has no buckets that could be full, and no "
-            "rule of the screen closes clusters; set diversity_filter.name = 'murcko', for instance"
+            "rule of the screen closes clusters; set replay.purge = false, or diversity_filter.name = 'murcko'"
         )
     if replay.only and replay.join:
         raise ConfigError("replay.join: with only = true there is no update of the step's own that could be joined")
