@@ -80,7 +80,7 @@ PRESETS: dict[str, Table] = {
             "rule": [
                 {"name": "plausible"},
                 {"name": "scaffold"},
-                {"name": "cluster", "similarity": 0.4, "bucket_size": 10, "minimum_score": 0.5},
+                {"name": "cluster", "similarity": 0.4, "bucket_size": 10, "growth": 3.0},
             ],
         },
         "replay": {

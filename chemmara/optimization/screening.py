@@ -129,18 +129,20 @@ class Screen:
             rule.load_state_dict(state["rules"][name])
 
 
-def check_screen(table: Table, folder: str | Path = ".") -> ScreenSettings:
+def check_screen(table: Table, folder: str | Path = ".", threshold: float = 0.0) -> ScreenSettings:
     """A [screen] table with every default of its rules filled in, and paths made absolute (as [scoring] does).
 
-    Raises :class:`ConfigError`.
+    A rule's ``minimum_score`` that is left open is ``threshold``, the score of a hit. Raises :class:`ConfigError`.
     """
     settings = check(ScreenSettings, table, "screen")
     located = [_located(rule, f"screen.rule[{number}]", Path(folder)) for number, rule in enumerate(settings.rule)]
     settings = settings.model_copy(update={"rule": located})
-    rules = [
-        {"name": name, **rule.parameters.model_dump(mode="json", exclude_none=True)}
-        for name, rule in Screen(settings).rules
-    ]
+    rules = []
+    for name, rule in Screen(settings).rules:
+        parameters = rule.parameters.model_dump(mode="json")
+        if "minimum_score" in parameters and parameters["minimum_score"] is None:
+            parameters["minimum_score"] = threshold
+        rules.append({"name": name, **{key: value for key, value in parameters.items() if value is not None}})
     return settings.model_copy(update={"rule": rules})
 
 

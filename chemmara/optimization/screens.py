@@ -109,7 +109,12 @@ class ClusterParameters(Parameters):
 
     similarity: float = Field(0.4, gt=0, lt=1, description="Tanimoto (ECFP4) to a leader from which one belongs to it")
     bucket_size: int = Field(50, ge=1, description="molecules of one cluster that are sent")
-    minimum_score: float = Field(0.5, ge=0, le=1, description="molecules that scored less neither lead nor fill")
+    minimum_score: float | None = Field(
+        None, ge=0, le=1, description="molecules that scored less neither lead nor fill; default: the hit threshold"
+    )
+    growth: float = Field(
+        0.0, ge=0, description="a cluster may hold this many times what clusters hold on average, if that is more"
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -123,7 +128,8 @@ def _fingerprint(smiles: str) -> Any:
 class FullCluster(ScreenRule):
     """Refuses molecules near a leader whose cluster is full: the search has to move to other chemistry.
 
-    A scored molecule joins each leader within reach, or leads a new cluster if there is none.
+    A scored molecule joins each leader within reach, or leads a new cluster if there is none. With ``growth`` above 1
+    buckets grow where no new clusters are found: on a narrow goal all that is good lies in few.
     """
 
     parameters: ClusterParameters
@@ -138,17 +144,23 @@ class FullCluster(ScreenRule):
         full = self._full(molecule)
         return f"the cluster of {self._leaders[full[0]]} is full" if len(full) else None
 
+    @property
+    def _capacity(self) -> float:
+        mean = sum(self._filled) / len(self._filled) if self._filled else 0.0
+        return max(self.parameters.bucket_size, self.parameters.growth * mean)
+
     def closed(self, smiles: str) -> bool:
-        full = [leader for leader, filled in zip(self._prints, self._filled) if filled >= self.parameters.bucket_size]
+        capacity = self._capacity
+        full = [leader for leader, filled in zip(self._prints, self._filled) if filled >= capacity]
         mine = _fingerprint(smiles) if full else None
         return mine is not None and bool((tanimoto(mine, full) >= self.parameters.similarity).any())
 
     def _full(self, molecule: Molecule) -> np.ndarray:
         """The full clusters that a molecule belongs to."""
-        return np.flatnonzero(self._near(molecule) & (np.array(self._filled) >= self.parameters.bucket_size))
+        return np.flatnonzero(self._near(molecule) & (np.array(self._filled) >= self._capacity))
 
     def learn(self, molecule: Molecule, score: float) -> None:
-        if not score >= self.parameters.minimum_score:
+        if not score >= (self.parameters.minimum_score or 0.0):
             return
         near = np.flatnonzero(self._near(molecule))
         for leader in near:

@@ -81,7 +81,7 @@ class RunSettings:
             prior=prior,
             objective=objective,
             diversity_filter=DIVERSITY_FILTERS.build_parameters(head.diversity_filter, "diversity_filter"),
-            screen=check_screen(head.screen, folder),
+            screen=check_screen(head.screen, folder, head.threshold),
             scoring=scoring or ScoringSettings.parse(head.scoring, folder=folder),
             seed_molecules=_seeds(head.replay, folder, prior),
         )

@@ -16,6 +16,7 @@ from chemmara.chemistry.plausibility import standard
 from chemmara.errors import ConfigError
 from chemmara.optimization.rollout import Judge, Sampled, Seen, score_batch
 from chemmara.optimization.screening import SCREENS, Screen, ScreenSettings, check_screen
+from chemmara.optimization.settings import RunSettings
 from chemmara.optimization.watcher import Watcher
 from chemmara.registry import Entry
 from chemmara.scoring.function import ScoringFunction
@@ -62,6 +63,26 @@ def test_a_generic_scaffold_covers_other_atoms() -> None:
     rule = screen({"name": "generic_scaffold"})
     rule.judge(molecule(BENZENE))
     assert rule.judge(molecule(PYRIDINE))[0]
+
+
+def test_clusters_grow_where_no_new_ones_are_found() -> None:
+    rule = screen({"name": "cluster", "bucket_size": 2, "similarity": 0.4, "growth": 2.0})
+    near = ["CCCCCCO", "CCCCCCCO", "CCCCCCCCO", "CCCCCCCCCO", "CCCCCCCCCCO", "CCCCCCCCCCCO"]
+    for smiles in near:  # one cluster alone is always below twice the mean
+        assert rule.judge(molecule(smiles))[0] is None
+        rule.learn([molecule(smiles)], np.array([0.9]), np.array([True]))
+    for smiles in ("c1ccc2ccccc2c1", "C1CCNCC1", "CC(=O)N(C)C", "FC(F)(F)C(F)(F)F"):  # four of one each: the mean is 2
+        rule.learn([molecule(smiles)], np.array([0.9]), np.array([True]))
+    assert rule.closed(near[0])
+    assert not rule.closed("C1CCNCC1")
+
+
+def test_hits_alone_fill_a_cluster_unless_told_otherwise(config: Any) -> None:
+    table = config(threshold=0.65, screen={"rule": [{"name": "cluster"}, {"name": "scaffold"}]})
+    cluster, scaffold = RunSettings.parse(table).to_table()["screen"]["rule"]
+    assert (cluster["minimum_score"], scaffold["minimum_score"]) == (0.65, 0.0)
+    table["screen"]["rule"][0]["minimum_score"] = 0.2
+    assert RunSettings.parse(table).to_table()["screen"]["rule"][0]["minimum_score"] == 0.2
 
 
 def test_a_full_cluster_is_refused_and_other_chemistry_is_not() -> None:
