@@ -139,10 +139,10 @@ def check_screen(table: Table, folder: str | Path = ".", threshold: float = 0.0)
     settings = settings.model_copy(update={"rule": located})
     rules = []
     for name, rule in Screen(settings).rules:
-        parameters = rule.parameters.model_dump(mode="json")
-        if "minimum_score" in parameters and parameters["minimum_score"] is None:
+        parameters = rule.parameters.model_dump(mode="json", exclude_none=True)
+        if getattr(rule.parameters, "minimum_score", threshold) is None:
             parameters["minimum_score"] = threshold
-        rules.append({"name": name, **{key: value for key, value in parameters.items() if value is not None}})
+        rules.append({"name": name, **parameters})
     return settings.model_copy(update={"rule": rules})
 
 
