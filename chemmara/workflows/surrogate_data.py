@@ -92,12 +92,14 @@ def read_surrogate_data(
         left_out["repeated (the mean is taken)"] += bool(found[key].numbers)
         found[key].numbers.append(number)
     values = np.array([float(np.mean(molecule.numbers)) for molecule in found.values()])
+    # Of the numbers as they stand in the file: repeats that contradict one another have a mean in between.
+    labels = all(number in (0.0, 1.0) for molecule in found.values() for number in molecule.numbers)
     data = Data(
         rows=np.array([molecule.row for molecule in found.values()], dtype=np.uint8).reshape(-1, size),
         values=values,
         scaffolds=[molecule.scaffold for molecule in found.values()],
         parts=np.array([part for part, _ in found], dtype=str),
-        task=task or ("classification" if np.isin(values, (0.0, 1.0)).all() else "regression"),
+        task=task or ("classification" if labels else "regression"),
         columns=columns,
         left_out={reason: number for reason, number in left_out.items() if number},
     )

@@ -215,3 +215,11 @@ def test_the_command(tmp_path: Path) -> None:
     wrong = CliRunner().invoke(app, ["surrogate", "train", str(data), "-o", str(tmp_path / "n"), "--task", "guess"])
     assert wrong.exit_code == 2
     assert "Traceback" not in wrong.output
+
+
+def test_repeats_that_contradict_one_another_leave_a_classification_one(tmp_path: Path) -> None:
+    lines = [f"{'C' * n}O,{n % 2}" for n in range(1, 31)]
+    (tmp_path / "labels.csv").write_text("\n".join(["smiles,label", *lines, "CO,0", "CO,1", "CCO,1"]) + "\n")
+    data = read_surrogate_data(tmp_path / "labels.csv")
+    assert data.task == "classification"
+    assert data.values[:2].tolist() == [1.0, 0.0], "the majority of 1, 0, 1; of 0, 1 neither, which is no active"
