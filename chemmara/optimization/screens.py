@@ -139,6 +139,7 @@ class FullCluster(ScreenRule):
         self._leaders: list[str] = []
         self._prints: list[Any] = []
         self._filled: list[int] = []
+        self._closed: list[Any] | None = None
 
     def refuse(self, molecule: Molecule) -> str | None:
         full = self._full(molecule)
@@ -150,10 +151,11 @@ class FullCluster(ScreenRule):
         return max(self.parameters.bucket_size, self.parameters.growth * mean)
 
     def closed(self, smiles: str) -> bool:
-        capacity = self._capacity
-        full = [leader for leader, filled in zip(self._prints, self._filled) if filled >= capacity]
-        mine = _fingerprint(smiles) if full else None
-        return mine is not None and bool((tanimoto(mine, full) >= self.parameters.similarity).any())
+        if self._closed is None:  # asked for all of a buffer while nothing changes
+            capacity = self._capacity
+            self._closed = [leader for leader, filled in zip(self._prints, self._filled) if filled >= capacity]
+        mine = _fingerprint(smiles) if self._closed else None
+        return mine is not None and bool((tanimoto(mine, self._closed) >= self.parameters.similarity).any())
 
     def _full(self, molecule: Molecule) -> np.ndarray:
         """The full clusters that a molecule belongs to."""
@@ -162,6 +164,7 @@ class FullCluster(ScreenRule):
     def learn(self, molecule: Molecule, score: float) -> None:
         if not score >= (self.parameters.minimum_score or 0.0):
             return
+        self._closed = None
         near = np.flatnonzero(self._near(molecule))
         for leader in near:
             self._filled[leader] += 1
@@ -183,7 +186,7 @@ class FullCluster(ScreenRule):
         return {"leaders": self._leaders, "filled": self._filled}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._leaders, self._prints, self._filled = [], [], []
+        self._leaders, self._prints, self._filled, self._closed = [], [], [], None
         for smiles, filled in zip(state["leaders"], state["filled"]):
             molecule = read(smiles).molecule
             if molecule is not None:
