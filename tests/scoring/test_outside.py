@@ -124,16 +124,20 @@ def test_the_error_of_a_start_reaches_the_caller_from_a_worker() -> None:
         ScoringFunction(table, executor)(["C"])
 
 
+def of_one_program(folder: Path, *endpoints: str) -> dict[str, Any]:
+    """A score of several endpoints of the program; it notes in ``folder``/count what it is asked."""
+    command = [sys.executable, str(ORACLE), "exit", str(folder / "count")]
+    clip = {"name": "clip", "low": 0, "high": 10}
+    parts = [
+        {"name": "executable", "label": name, "endpoint": name, "command": command, "transform": clip}
+        for name in endpoints
+    ]
+    return {"component": parts}
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_endpoint_of_the_second_component_is_checked_at_the_start(tmp_path: Path, workers: int) -> None:
-    command = [sys.executable, str(ORACLE), "exit", str(tmp_path / "count")]
-    clip = {"name": "clip", "low": 0, "high": 10}
-    table = {
-        "component": [
-            {"name": "executable", "label": name, "endpoint": name, "command": command, "transform": clip}
-            for name in ("length", "carbon")
-        ]
-    }
+    table = of_one_program(tmp_path, "length", "carbon")
     executor = ProcessExecutor(workers) if workers else None
     with pytest.raises(ConfigError, match="has no endpoint 'carbon'; did you mean 'carbons'"):
         ScoringFunction(table, executor)(["CCO"])
@@ -143,14 +147,7 @@ def test_an_endpoint_of_the_second_component_is_checked_at_the_start(tmp_path: P
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_endpoints_are_answered_by_one_call(tmp_path: Path, workers: int) -> None:
-    command = [sys.executable, str(ORACLE), "exit", str(tmp_path / "count")]
-    clip = {"name": "clip", "low": 0, "high": 10}
-    table = {
-        "component": [
-            {"name": "executable", "label": name, "endpoint": name, "command": command, "transform": clip}
-            for name in ("length", "carbons")
-        ]
-    }
+    table = of_one_program(tmp_path, "length", "carbons")
     executor = ProcessExecutor(workers) if workers else None
     scores = ScoringFunction(table, executor, chunk=2)(["CCO", "CCCCN", "CC"])
     if executor:
