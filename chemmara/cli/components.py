@@ -50,6 +50,7 @@ def registries() -> list[Registry[Any]]:
     """All registries, in the order in which a config uses them."""
     from chemmara.klrl.augmentation import AUGMENTATIONS
     from chemmara.klrl.objectives import OBJECTIVES
+    from chemmara.klrl.strength import STRENGTHS
     from chemmara.language.tokenizers import TOKENIZERS
     from chemmara.optimization.filters import DIVERSITY_FILTERS
     from chemmara.optimization.screening import SCREENS
@@ -59,8 +60,8 @@ def registries() -> list[Registry[Any]]:
     from chemmara.scoring.executors import EXECUTORS
     from chemmara.scoring.transforms import TRANSFORMS
 
-    return [COMPONENTS, TRANSFORMS, AGGREGATIONS, OBJECTIVES, AUGMENTATIONS, DIVERSITY_FILTERS, SCREENS, EXECUTORS,
-            TOKENIZERS, POLICIES]  # fmt: skip
+    return [COMPONENTS, TRANSFORMS, AGGREGATIONS, OBJECTIVES, STRENGTHS, AUGMENTATIONS, DIVERSITY_FILTERS, SCREENS,
+            EXECUTORS, TOKENIZERS, POLICIES]  # fmt: skip
 
 
 def parameters(entry: Entry[Any]) -> Iterator[tuple[str, str, str, str]]:

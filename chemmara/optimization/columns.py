@@ -30,6 +30,7 @@ COLUMNS: dict[str, str] = {
     "prior_log_prob": "mean total log-probability of the batch under the prior, nats",
     "hit_prior_log_prob": "the same under the prior, of the batch's hits alone",
     "noncanonical": "share of the batch's valid sequences that are not the canonical SMILES",
+    "sigma": "1/beta of the step, nats per reward unit, as the strength rule has it",
     "anchor_reward": "reward of MARA's anchor",
     "anchor_log_ref": "log-probability of MARA's anchor under the prior, nats",
     "threshold_used": "MARA's tau in this step",

@@ -63,6 +63,7 @@ class Learner(pl.LightningModule):
         # The objective's own parameters; as children of the module they are in the checkpoint.
         starts = {name: each.initial for name, each in self.objective_parameters.learned.items()}
         self.learned = torch.nn.ParameterDict({name: torch.tensor(start) for name, start in starts.items()})
+        self.strength = settings.strength[0].item(settings.strength[1])
         self.augmentation = build_augmentation(self.head.augmentation, self.head.threshold)
         self.modes = ModeLabels(self.augmentation.modes) if self.augmentation.modes else None
         self.filter = settings.diversity_filter[0].item(settings.diversity_filter[1])
@@ -115,6 +116,7 @@ class Learner(pl.LightningModule):
         metrics = tally(
             self, scored, rewards, sampled.log_prob, prior, output, augmented, replay_losses, clock, len(bred)
         )
+        self.strength.learn(*scored.yielded(self.head.threshold))
         rows = ledger_rows(scored, self.step_number, sampled.log_prob.cpu().numpy(), prior.cpu().numpy())
         self.write_step(self.step_number, [*rows, *bred], metrics)
         self._end_of_step(new=bool(scored.first.any()) or any(row.score == row.score for row in bred))
@@ -191,9 +193,10 @@ class Learner(pl.LightningModule):
             log_agent=agent_log_prob.detach(),
             **sample_labels(self.modes, [each.smiles if each else None for each in molecules], unpadded(ids), device),
         )
+        parameters = self.strength.applied(self.objective_parameters)
         augmented = self.augmentation(
             samples,
-            self.objective_parameters.prior_strength,
+            parameters.prior_strength,
             self.generator,
             self._buffer_samples(),
             replayed=masks is None,
@@ -204,7 +207,7 @@ class Learner(pl.LightningModule):
         counts = torch.from_numpy(learnable.copy()).to(device)
         learned = dict(self.learned.items())
         batch = PolicyBatch(agent_log_prob, prior_log_prob, augmented.reward, counts, tokens, learned)
-        output = self.objective(batch, self.objective_parameters)
+        output = self.objective(batch, parameters)
         if output.loss.requires_grad and bool(counts.any()) and bool(torch.isfinite(output.loss)):
             self.manual_backward(output.loss)
             optimizer.step()

@@ -67,6 +67,11 @@ class Scored:
     def first(self) -> NDArray[np.bool_]:
         return np.asarray(self.distinct & ~np.array(self.known, dtype=bool) & ~self.unpaid)
 
+    def yielded(self, threshold: float) -> tuple[int, int]:
+        """How many of the molecules that were scored for the first time are hits, and how many these are."""
+        new = self.scores.total[self.first]
+        return int((new >= threshold).sum()), int((~np.isnan(new)).sum())
+
     @property
     def learnable(self) -> NDArray[np.bool_]:
         """Rows to learn from: invalid text (reward 0) does count, failed or unsent molecules do not."""

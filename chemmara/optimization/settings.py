@@ -13,6 +13,7 @@ from chemmara.config import Parameters, Table, check
 from chemmara.errors import ConfigError, UserError, nearest
 from chemmara.klrl.augmentation import AUGMENTATIONS, build_augmentation
 from chemmara.klrl.objectives import OBJECTIVES, ObjectiveParameters
+from chemmara.klrl.strength import STRENGTHS
 from chemmara.optimization.filters import DIVERSITY_FILTERS
 from chemmara.optimization.screening import SCREENS, ScreenRule, ScreenSettings, check_screen
 from chemmara.optimization.seeds import read_seeds
@@ -39,6 +40,7 @@ class _Head(Parameters):
         0.7, ge=0, le=1, description="score from which a molecule is a hit, in rewards and reports"
     )
     objective: Table = Field({"name": "reinvent"}, description="what is descended: klrl.objectives")
+    strength: Table = Field({"name": "constant"}, description="beta along the run: klrl.strength")
     augmentation: Table = Field({"name": "none"}, description="change of the reward: klrl.augmentation")
     diversity_filter: Table = Field({"name": "none"}, description="reward of molecules from crowded scaffolds")
     screen: Table = Field({}, description="what is sampled but not sent to scoring: optimization.screens")
@@ -56,6 +58,7 @@ class RunSettings:
     head: _Head
     prior: Prior
     objective: tuple[Any, Any]
+    strength: tuple[Any, Any]
     diversity_filter: tuple[Any, Any]
     screen: ScreenSettings
     scoring: ScoringSettings
@@ -80,6 +83,7 @@ class RunSettings:
             head=head,
             prior=prior,
             objective=objective,
+            strength=STRENGTHS.build_parameters(head.strength, "strength"),
             diversity_filter=DIVERSITY_FILTERS.build_parameters(head.diversity_filter, "diversity_filter"),
             screen=check_screen(head.screen, folder, head.threshold),
             scoring=scoring or ScoringSettings.parse(head.scoring, folder=folder),
@@ -87,6 +91,7 @@ class RunSettings:
         )
         check_execution(head.execution)
         _check_augmentation(head.augmentation, objective[1])
+        _check_strength(settings.strength[0].name, objective[1])
         _check_replay(head.replay, settings.diversity_filter[0], settings.screen)
         _check_genetic(head.genetic, head.replay)
         return settings
@@ -108,6 +113,7 @@ class RunSettings:
         table |= {
             "prior": str(self.prior.path.resolve()) if _is_path(self.head.prior) else self.head.prior,
             "objective": {"name": entry.name, **parameters.model_dump(mode="json", exclude={"sigma"})},
+            "strength": {"name": self.strength[0].name, **self.strength[1].model_dump(mode="json")},
             "augmentation": {"name": self.augmentation_name, **augmentation.model_dump(mode="json")},
             "diversity_filter": {"name": filter_entry.name, **filter_parameters.model_dump(mode="json")},
             "screen": self.screen.model_dump(mode="json"),
@@ -128,6 +134,11 @@ def _check_augmentation(table: Table, objective: ObjectiveParameters) -> None:
     if name in ("mara", "mara_modes") and objective.prior_strength == 0:
         at = "beta = 0; choose a beta" if objective.beta == 0 else "prior_exponent = 0; choose one"
         raise ConfigError(f"augmentation: {name} does nothing at objective.{at} above 0")
+
+
+def _check_strength(name: str, objective: ObjectiveParameters) -> None:
+    if name != "constant" and objective.beta == 0:
+        raise ConfigError(f"strength: '{name}' has nothing to change at objective.beta = 0; choose a beta above 0")
 
 
 def _check_replay(replay: ReplaySettings, diversity_filter: Any, screen: ScreenSettings) -> None:

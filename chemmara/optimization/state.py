@@ -22,6 +22,7 @@ def state_of(learner: Learner) -> dict[str, Any]:
         "filter": learner.filter.state_dict(),
         "screen": learner.screen.state_dict(),
         "replay": learner.replay.state_dict(),
+        "strength": learner.strength.state_dict(),
         "augmentation": learner.augmentation.state_dict(),
         "modes": learner.modes.state_dict() if learner.modes else None,
         "failures": learner.failures.state_dict(),
@@ -37,6 +38,7 @@ def take_up(learner: Learner, state: dict[str, Any]) -> None:
     learner.filter.load_state_dict(state["filter"])
     learner.screen.load_state_dict(state["screen"])
     learner.replay.load_state_dict(state["replay"])
+    learner.strength.load_state_dict(state["strength"])
     learner.augmentation.load_state_dict(state["augmentation"])
     if learner.modes:
         learner.modes.load_state_dict(state["modes"])

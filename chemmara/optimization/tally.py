@@ -59,6 +59,7 @@ def tally(
         "prior_log_prob": _mean(prior),
         "hit_prior_log_prob": _mean(prior[hits]),
         "noncanonical": _mean(~np.array(canonical, bool)[valid]),
+        "sigma": _sigma(learner),
         "anchor_reward": augmented.anchor_reward,
         "anchor_log_ref": augmented.anchor_log_ref,
         "threshold_used": augmented.threshold,
@@ -73,6 +74,11 @@ def tally(
         "seconds_update": update,
         "molecules_per_second": len(scored.texts) / max(sampling + scoring + update, 1e-9),
     }
+
+
+def _sigma(learner: Learner) -> float:
+    beta = learner.strength.applied(learner.objective_parameters).beta
+    return 1 / beta if beta else float("inf")
 
 
 def _mean(values: np.ndarray) -> float:

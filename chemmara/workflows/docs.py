@@ -23,6 +23,7 @@ from pydantic_core import PydanticUndefined
 
 from chemmara.klrl.augmentation import AUGMENTATIONS
 from chemmara.klrl.objectives import OBJECTIVES
+from chemmara.klrl.strength import STRENGTHS
 from chemmara.metrics import table as metrics
 from chemmara.optimization.columns import COLUMNS
 from chemmara.optimization.filters import DIVERSITY_FILTERS
@@ -193,11 +194,13 @@ PARTS: dict[str, Callable[[], str]] = {
     "transforms": lambda: registered(TRANSFORMS, whole=True),
     "aggregations": lambda: _summaries(AGGREGATIONS),
     "objectives": lambda: registered(OBJECTIVES),
+    "strengths": lambda: registered(STRENGTHS),
     "augmentations": lambda: registered(AUGMENTATIONS),
     "filters": lambda: registered(DIVERSITY_FILTERS),
     "screens": lambda: parameters(ScreenSettings) + "\n" + registered(SCREENS, whole=True),
     "executors": lambda: registered(EXECUTORS),
     "objective_theory": lambda: _theory(OBJECTIVES),
+    "strength_theory": lambda: _theory(STRENGTHS),
     "augmentation_theory": lambda: _theory(AUGMENTATIONS),
     "presets": _presets,
     "benchmarks": _benchmarks,

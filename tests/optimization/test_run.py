@@ -246,6 +246,7 @@ def test_what_objective_and_augmentation_learn_survives_a_restart(
     table = config(
         oracle_budget=40,
         objective=objective,
+        strength={"name": "hit_share", "target": 0.9},
         augmentation=augmentation,
         replay=REPLAY,
         execution={"threads": 1, "device": "cpu", "checkpoint_seconds": 0},
@@ -255,11 +256,13 @@ def test_what_objective_and_augmentation_learn_survives_a_restart(
         run(table, tmp_path / "cut", watcher=StopAfter(3))
     cut = run(table, tmp_path / "cut", resume=True)
     assert (cut / "molecules.csv").read_bytes() == (whole / "molecules.csv").read_bytes()
-    learned = [[(row["log_z"], row["threshold_used"]) for row in rows(d / "metrics.csv")] for d in (cut, whole)]
+    keys = ("log_z", "threshold_used", "sigma")
+    learned = [{key: [row[key] for row in rows(d / "metrics.csv")] for key in keys} for d in (cut, whole)]
     assert learned[0] == learned[1]
-    assert len({threshold for _, threshold in learned[0]}) > 1
+    assert len(set(learned[0]["threshold_used"])) > 1
+    assert len(set(learned[0]["sigma"])) > 1
     if objective["name"] == "trajectory_balance":
-        assert len({log_z for log_z, _ in learned[0]}) == len(learned[0])
+        assert len(set(learned[0]["log_z"])) == len(learned[0]["log_z"])
 
 
 def test_every_objective_and_augmentation_runs(config: Config, tmp_path: Path) -> None:
@@ -283,6 +286,12 @@ def test_every_objective_and_augmentation_runs(config: Config, tmp_path: Path) -
             {"augmentation": {"name": "mara_modes"}, "objective": {"name": "reverse_kl", "beta": 0}},
             "mara_modes does nothing at objective.beta = 0",
         ),
+        (
+            {"strength": {"name": "hit_share"}, "objective": {"name": "reverse_kl", "beta": 0}},
+            "strength: 'hit_share' has nothing to change at objective.beta = 0",
+        ),
+        ({"strength": {"name": "hit_shar"}}, "did you mean 'hit_share'"),
+        ({"strength": {"name": "hit_share", "target": 1.5}}, "strength.target"),
         (
             {"augmentation": {"name": "mara"}, "objective": {"name": "vargrad", "prior_exponent": 0}},
             "mara does nothing at objective.prior_exponent = 0",
