@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from chemmara.config import Parameters
 from chemmara.klrl.objectives import ObjectiveParameters
@@ -61,12 +61,21 @@ class HitShareParameters(Parameters):
         le=10,
         description="how fast sigma follows: ln sigma changes by this times (target - share) a step",
     )
-    limit: float = Field(default=8.0, gt=1, le=1000, description="sigma may grow to this many times the objective's")
+    lowest: float = Field(default=0.25, gt=0, le=1, description="sigma may fall to this part of the objective's own")
+    highest: float = Field(
+        default=1.0, ge=1, le=1000, description="sigma may grow to so many times the objective's own"
+    )
+
+    @model_validator(mode="after")
+    def _some_room(self) -> HitShareParameters:
+        if self.lowest == self.highest:
+            raise ValueError("lowest = highest = 1 leaves sigma no room; make lowest smaller or highest larger")
+        return self
 
 
 @STRENGTHS.register("hit_share", HitShareParameters)
 class HitShare(Strength):
-    r"""beta falls while fewer than ``target`` of the molecules scored in a step are hits, and rises back if more are.
+    r"""sigma = 1/beta falls while more than ``target`` of a step's scored molecules are hits, and rises if fewer are.
 
     At a fixed beta the optimal policy pays for a reward with exp(-KL) of prior probability, and how much of that a goal
     needs is not known beforehand: one that the prior finds likely is met within a few nats, a narrow one takes twenty,
@@ -75,15 +84,16 @@ class HitShare(Strength):
 
         min KL(pi || pi_ref)   subject to   P_pi(score >= threshold) >= rho,
 
-    whose multiplier takes the place of sigma = 1/beta. Multiplicative dual ascent finds it while the agent learns,
+    whose multiplier takes the place of sigma. Multiplicative dual ascent finds it while the agent learns, from the
+    objective's own sigma_0 on,
 
-        ln sigma <- ln sigma + rate (rho - share),    sigma_0 <= sigma <= limit sigma_0,
+        ln sigma <- ln sigma + rate (rho - share),    lowest sigma_0 <= sigma <= highest sigma_0,
 
-    with sigma_0 the objective's own, and the graded reward in place of the indicator, so that there is a slope to climb
-    before the first hit. (The optimum of the problem as written tilts the prior by the indicator alone: flat in the
-    reward among the hits, as ``mara`` makes it, but not flat in the prior.) A step without a new score changes nothing.
-    The augmentation takes the same beta. [Dual ascent of a constraint's multiplier: Haarnoja et al. 2018, arXiv
-    1812.05905, section 5, there for the entropy.]
+    with the graded reward in place of the indicator, so that there is a slope to climb before the first hit. (The
+    optimum of the problem as written tilts the prior by the indicator alone: flat in the reward among the hits, as
+    ``mara`` makes it, but not flat in the prior.) A step without a new score changes nothing. The augmentation takes
+    the same beta. [Dual ascent of a constraint's multiplier: Haarnoja et al. 2018, arXiv 1812.05905, section 5, there
+    for the entropy.]
     """
 
     parameters: HitShareParameters
@@ -100,7 +110,8 @@ class HitShare(Strength):
         if scored == 0:
             return
         step = self.parameters.rate * (self.parameters.target - hits / scored)
-        self._log_factor = min(max(self._log_factor + step, 0.0), math.log(self.parameters.limit))
+        low, high = math.log(self.parameters.lowest), math.log(self.parameters.highest)
+        self._log_factor = min(max(self._log_factor + step, low), high)
 
     def state_dict(self) -> dict[str, float]:
         return {"log_factor": self._log_factor}

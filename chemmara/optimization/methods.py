@@ -72,7 +72,8 @@ PRESETS: dict[str, Table] = {
     },
     # The best that we know so far: docs/experiments.md has the measurements.
     "default": {
-        "objective": {"name": "vargrad", "sigma": 50.0, "baseline": 0.75, "learning_rate": 5e-4},
+        "objective": {"name": "vargrad", "sigma": 200.0, "baseline": 0.75, "learning_rate": 5e-4},
+        "strength": {"name": "hit_share"},
         "augmentation": {"name": "mara", "headroom": 0.25},
         "diversity_filter": {"name": "none"},
         "screen": {

@@ -31,15 +31,18 @@ def test_constant_is_the_objectives_own(steps: list[tuple[int, int]]) -> None:
     assert rule.applied(own) is own
 
 
-@given(steps=STEPS, target=st.floats(0.01, 0.99), rate=st.floats(0.01, 10), limit=st.floats(1.1, 100))
-def test_hit_share_stays_between_the_objectives_sigma_and_its_limit(
-    steps: list[tuple[int, int]], target: float, rate: float, limit: float
+@given(
+    steps=STEPS, target=st.floats(0.01, 0.99), rate=st.floats(0.01, 10), lowest=st.floats(0.01, 0.9),
+    highest=st.floats(1, 100),
+)  # fmt: skip
+def test_hit_share_stays_between_its_limits_and_moves_the_right_way(
+    steps: list[tuple[int, int]], target: float, rate: float, lowest: float, highest: float
 ) -> None:
-    rule = HitShare(HitShareParameters(target=target, rate=rate, limit=limit))
+    rule = HitShare(HitShareParameters(target=target, rate=rate, lowest=lowest, highest=highest))
     for hits, scored in steps:
         before = rule.factor
         rule.learn(hits, scored)
-        assert 1 <= rule.factor <= limit * (1 + 1e-12)
+        assert lowest * (1 - 1e-12) <= rule.factor <= highest * (1 + 1e-12)
         if scored == 0:
             assert rule.factor == before
         else:
@@ -51,7 +54,7 @@ def test_hit_share_stays_between_the_objectives_sigma_and_its_limit(
 
 
 def test_the_augmentation_takes_the_same_beta() -> None:
-    rule = HitShare(HitShareParameters(rate=10, limit=4))
+    rule = HitShare(HitShareParameters(rate=10, highest=4))
     rule.learn(0, 64)
     own = OBJECTIVES.build_parameters({"name": "vargrad", "sigma": 50, "prior_exponent": 0.5}, "objective")[1]
     assert rule.applied(own).prior_strength == pytest.approx(0.5 / 200)
@@ -64,7 +67,7 @@ def test_on_a_categorical_it_comes_to_rest_where_the_optimal_policy_has_the_shar
     log_ref = torch.randn(100, generator=generator, dtype=torch.float64).mul(2).log_softmax(0)
     reward = torch.rand(100, generator=generator, dtype=torch.float64)
     hits = reward >= 0.8
-    rule, own = HitShare(HitShareParameters(target=target, limit=1000, rate=0.5)), vargrad(sigma=1.0)
+    rule, own = HitShare(HitShareParameters(target=target, highest=1000, rate=0.5)), vargrad(sigma=1.0)
     shares = []
     for _ in range(400):
         policy = reverse_kl_target(log_ref, reward, rule.applied(own).beta).exp()
@@ -79,12 +82,12 @@ def test_on_a_categorical_it_comes_to_rest_where_the_optimal_policy_has_the_shar
 
 def test_its_state_goes_through_json_to_the_last_bit() -> None:
     rule = HitShare()
-    for hits in (3, 0, 17):
+    for hits in (60, 64, 17):
         rule.learn(hits, 64)
     other = HitShare()
     other.load_state_dict(json.loads(json.dumps(rule.state_dict())))
-    assert other.factor == rule.factor > 1
-    assert math.log(rule.factor) == pytest.approx(0.2 * (1.5 - 20 / 64))
+    assert other.factor == rule.factor < 1
+    assert math.log(rule.factor) == pytest.approx(0.2 * (1.5 - 141 / 64))
 
 
 def test_both_rules_are_registered() -> None:

@@ -246,7 +246,7 @@ def test_what_objective_and_augmentation_learn_survives_a_restart(
     table = config(
         oracle_budget=40,
         objective=objective,
-        strength={"name": "hit_share", "target": 0.9},
+        strength={"name": "hit_share", "target": 0.9, "highest": 4.0},
         augmentation=augmentation,
         replay=REPLAY,
         execution={"threads": 1, "device": "cpu", "checkpoint_seconds": 0},
@@ -292,6 +292,7 @@ def test_every_objective_and_augmentation_runs(config: Config, tmp_path: Path) -
         ),
         ({"strength": {"name": "hit_shar"}}, "did you mean 'hit_share'"),
         ({"strength": {"name": "hit_share", "target": 1.5}}, "strength.target"),
+        ({"strength": {"name": "hit_share", "lowest": 1}}, "leaves sigma no room"),
         (
             {"augmentation": {"name": "mara"}, "objective": {"name": "vargrad", "prior_exponent": 0}},
             "mara does nothing at objective.prior_exponent = 0",
