@@ -113,12 +113,15 @@ class RunSettings:
         table |= {
             "prior": str(self.prior.path.resolve()) if _is_path(self.head.prior) else self.head.prior,
             "objective": {"name": entry.name, **parameters.model_dump(mode="json", exclude={"sigma"})},
-            "strength": {"name": self.strength[0].name, **self.strength[1].model_dump(mode="json")},
             "augmentation": {"name": self.augmentation_name, **augmentation.model_dump(mode="json")},
             "diversity_filter": {"name": filter_entry.name, **filter_parameters.model_dump(mode="json")},
             "screen": self.screen.model_dump(mode="json"),
             "scoring": self.scoring.to_table(),
         }
+        # Left out where it is constant: runs begun before there were strength rules have the same config still.
+        del table["strength"]
+        if self.strength[0].name != "constant":
+            table["strength"] = {"name": self.strength[0].name, **self.strength[1].model_dump(mode="json")}
         if self.seed_molecules:
             table["replay"]["seed_molecules"] = str(self.seed_molecules.resolve())
         return _without_none(table)

@@ -38,7 +38,7 @@ def take_up(learner: Learner, state: dict[str, Any]) -> None:
     learner.filter.load_state_dict(state["filter"])
     learner.screen.load_state_dict(state["screen"])
     learner.replay.load_state_dict(state["replay"])
-    learner.strength.load_state_dict(state["strength"])
+    learner.strength.load_state_dict(state.get("strength", {}))
     learner.augmentation.load_state_dict(state["augmentation"])
     if learner.modes:
         learner.modes.load_state_dict(state["modes"])

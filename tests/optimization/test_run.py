@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import chemmara.optimization.learner as learner_module
 from chemmara.errors import ConfigError, RunError, UserError
@@ -214,7 +215,6 @@ def test_beside_the_buffer_the_batchs_invalid_strings_count_at_reward_0(
 def test_replay_alone_leaves_the_agent_as_it_was_while_the_buffer_is_empty(
     config: Config, tmp_path: Path, selfies_prior: Path
 ) -> None:
-    import torch
     from safetensors.torch import load_file
 
     heavy = {"name": "molecular_weight", "transform": {"name": "step", "low": 5000.0, "high": 6000.0}}
@@ -312,6 +312,30 @@ def test_resume_of_a_finished_run_changes_nothing(config: Config, tmp_path: Path
     assert before == {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
+def test_a_run_begun_before_there_were_strength_rules_goes_on(config: Config, tmp_path: Path) -> None:
+    table = config(execution={"threads": 1, "device": "cpu", "checkpoint_seconds": 0})
+    whole = run(table, tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="crash"):
+        run(table, tmp_path / "old", watcher=StopAfter(3))
+    old = tmp_path / "old" / "custom" / "seed-0"
+    assert "strength" not in (old / "config.toml").read_text()
+    file = old / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(file, weights_only=True)
+    state = json.loads(checkpoint["chemmara"])
+    del state["strength"]
+    torch.save({**checkpoint, "chemmara": json.dumps(state)}, file)
+    table_of_steps = rows(old / "metrics.csv")
+    with open(old / "metrics.csv", "w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, [name for name in table_of_steps[0] if name != "sigma"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(table_of_steps)
+    resumed = run(table, tmp_path / "old", resume=True)
+    assert (resumed / "molecules.csv").read_bytes() == (whole / "molecules.csv").read_bytes()
+    steps = rows(resumed / "metrics.csv")
+    assert [row["loss"] for row in steps] == [row["loss"] for row in rows(whole / "metrics.csv")]
+    assert steps[-1]["sigma"] == "128"
+
+
 def test_resume_of_nothing_or_of_half_a_directory_starts_afresh(config: Config, tmp_path: Path) -> None:
     whole = run(config(), tmp_path / "whole", resume=True)
     half = tmp_path / "half" / "custom" / "seed-0"
@@ -373,8 +397,6 @@ def test_resume_takes_the_threads_of_the_beginning_and_refuses_another_prior(
     config: Config, tmp_path: Path, selfies_prior: Path
 ) -> None:
     import shutil
-
-    import torch
 
     prior = tmp_path / "prior.safetensors"
     shutil.copy(selfies_prior, prior)
@@ -532,7 +554,6 @@ def test_mended_oracle_goes_on_with_retry_failed(config: Config, tmp_path: Path)
 
 
 def test_full_disk_is_one_line_and_resumable(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
 
     execution = {"threads": 1, "device": "cpu", "checkpoint_seconds": 0}
     whole = run(config(execution=execution), tmp_path / "whole")
