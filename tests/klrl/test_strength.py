@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chemmara.klrl.objectives import OBJECTIVES
-from chemmara.klrl.strength import STRENGTHS, Constant, HitShare, HitShareParameters
+from chemmara.klrl.strength import Constant, HitShare, HitShareParameters
 from chemmara.klrl.targets import reverse_kl_target
 
 STEPS = st.lists(
@@ -88,7 +88,3 @@ def test_its_state_goes_through_json_to_the_last_bit() -> None:
     other.load_state_dict(json.loads(json.dumps(rule.state_dict())))
     assert other.factor == rule.factor < 1
     assert math.log(rule.factor) == pytest.approx(0.2 * (1.5 - 141 / 64))
-
-
-def test_both_rules_are_registered() -> None:
-    assert STRENGTHS.names() == ["constant", "hit_share"]
