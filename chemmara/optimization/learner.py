@@ -29,7 +29,7 @@ from chemmara.optimization.state import state_of, take_up
 from chemmara.optimization.tally import tally
 from chemmara.scoring.failure import FailureCounter
 from chemmara.scoring.function import ScoringFunction
-from chemmara.scoring.ledger import RunRow
+from chemmara.scoring.rows import BRED, SEED, RunRow
 
 STALLED_STEPS = 200
 WriteStep = Callable[[int, Sequence[RunRow], dict[str, float]], None]
@@ -267,9 +267,9 @@ class Learner(pl.LightningModule):
     def _take_seeds(self) -> None:
         """Step 0: the seed molecules, scored within the budget and put into the replay buffer."""
         ids = torch.from_numpy(self.agent.vocabulary.encode_batch(self.seeds))
-        self.write_step(0, self._take_in(ids, as_given(*self._read(ids))), {})
+        self.write_step(0, self._take_in(ids, as_given(*self._read(ids)), SEED), {})
 
-    def _take_in(self, ids: Tensor, batch: Sampled, start: int = 0) -> list[RunRow]:
+    def _take_in(self, ids: Tensor, batch: Sampled, origin: str, start: int = 0) -> list[RunRow]:
         """Score molecules that the agent has not sampled, and put them into the replay buffer."""
         scored = self._score(batch)
         prior = self._prior_log_prob(ids)
@@ -277,7 +277,7 @@ class Learner(pl.LightningModule):
             agent = self.agent.log_prob(ids)
         filtered = self.filter(scored.molecules, scored.scores.total, scored.first.tolist())
         self._remember(ids, scored, np.where(scored.penalised, 0.0, filtered), prior)
-        return ledger_rows(scored, self.step_number, agent.cpu().numpy(), prior.cpu().numpy(), start)
+        return ledger_rows(scored, self.step_number, agent.cpu().numpy(), prior.cpu().numpy(), start, origin)
 
     def _breed(self, start: int) -> list[RunRow]:
         """The step's generations of offspring, as rows that come after ``start`` others."""
@@ -288,7 +288,8 @@ class Learner(pl.LightningModule):
                 self.screen, self.seen, budget=self.head.oracle_budget, max_tokens=self.head.max_tokens, rng=self.rng,
             )  # fmt: skip
             if bred:
-                rows += self._take_in(torch.from_numpy(pad(bred)).to(self.generator.device), batch, start + len(rows))
+                ids = torch.from_numpy(pad(bred)).to(self.generator.device)
+                rows += self._take_in(ids, batch, BRED, start + len(rows))
         return rows
 
     def _written(self, ids: list[int]) -> tuple[str, str]:

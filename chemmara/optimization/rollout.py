@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from chemmara.chemistry.molecules import Molecule, Reading, read
 from chemmara.optimization.screening import FULL, Screen
 from chemmara.scoring.function import ScoringFunction
-from chemmara.scoring.rows import BUDGET_SPENT, RunRow
+from chemmara.scoring.rows import BUDGET_SPENT, SAMPLED, RunRow
 from chemmara.scoring.scores import Scores
 
 
@@ -178,7 +178,12 @@ def _count(batch: Scored, seen: Seen, threshold: float) -> None:
 
 
 def ledger_rows(
-    batch: Scored, step: int, agent_log_prob: NDArray[np.float32], prior_log_prob: NDArray[np.float32], start: int = 0
+    batch: Scored,
+    step: int,
+    agent_log_prob: NDArray[np.float32],
+    prior_log_prob: NDArray[np.float32],
+    start: int = 0,
+    origin: str = SAMPLED,
 ) -> list[RunRow]:
     """The batch as the ledger keeps it; ``start``: rows of the step that come before it."""
     scores = batch.scores
@@ -196,6 +201,7 @@ def ledger_rows(
             error=batch.errors[row],
             agent_log_prob=round(float(agent_log_prob[row]), 4),
             prior_log_prob=round(float(prior_log_prob[row]), 4),
+            origin=origin,
         )
         for row, (text, molecule) in enumerate(zip(batch.texts, batch.molecules))
     ]

@@ -170,7 +170,7 @@ def values(entry: Entry, labels: Sequence[str]) -> list[str | int | float | bool
         *(row.smiles, _inchikey(row.smiles) if row.valid else "", entry.name, row.step, row.score),
         *(table.get(label, math.nan) for label in labels for table in (row.raw, row.transformed)),
         *(row.scaffold, row.valid, row.error, run.method, run.seed, row.sampled),
-        *(row.agent_log_prob, row.prior_log_prob),
+        *(row.agent_log_prob, row.prior_log_prob, row.origin),
     ]
 
 

@@ -14,7 +14,7 @@ from chemmara.chemistry.plausibility import standard
 from chemmara.chemistry.scaffolds import generic
 from chemmara.metrics import diversity, efficiency
 from chemmara.reporting.runs import Run
-from chemmara.scoring.rows import was_sent
+from chemmara.scoring.rows import SAMPLED, was_sent
 
 COMPARED = (
     *("hits", "hits_clean", "scaffolds", "scaffolds_clean", "generic_scaffolds", "circles", "circles_clean"),
@@ -25,11 +25,16 @@ COMPARED = (
 
 @dataclass(frozen=True)
 class Digest:
-    """What is left of a run's rows when they are counted: its oracle calls (distinct valid molecules) in order."""
+    """What is left of a run's rows when they are counted: its oracle calls (distinct valid molecules) in order.
+
+    ``sampled``, ``valid`` and ``distinct`` count the rows that the agent wrote, no seeds and no bred molecules:
+    sequences, valid ones, and the molecules among these that were sent.
+    """
 
     run: Run
     sampled: int
     valid: int
+    distinct: int
     smiles: list[str]
     scores: list[float]  # of the first time that the molecule had one; NaN if it never had
     scaffolds: list[str]
@@ -42,23 +47,25 @@ class Digest:
 def digest(run: Run) -> Digest:
     """Count a run's rows in one pass."""
     sampled = valid = 0
+    written: set[str] = set()
     place: dict[str, int] = {}
     scores: list[float] = []
     scaffolds: list[str] = []
     for row in run.rows():
-        sampled += 1
-        if not row.valid:
-            continue
-        valid += 1
+        own = row.origin == SAMPLED
+        sampled += own
+        valid += own and row.valid
         if not was_sent(row.valid, row.error):
             continue
+        if own:
+            written.add(row.smiles)
         at = place.setdefault(row.smiles, len(scores))
         if at == len(scores):
             scores.append(row.score)
             scaffolds.append(row.scaffold)
         elif math.isnan(scores[at]):
             scores[at] = row.score
-    return Digest(run, sampled, valid, list(place), scores, scaffolds)
+    return Digest(run, sampled, valid, len(written), list(place), scores, scaffolds)
 
 
 @dataclass(frozen=True)
@@ -103,7 +110,7 @@ def _measure_at(run: Digest, threshold: float, known: dict[int, _Hit]) -> dict[s
         "burden_10": efficiency.oracle_burden(run.scores, threshold, 10),
         "burden_100": efficiency.oracle_burden(run.scores, threshold, 100),
         "validity": run.valid / run.sampled if run.sampled else math.nan,
-        "uniqueness": len(run.scores) / run.valid if run.valid else math.nan,
+        "uniqueness": run.distinct / run.valid if run.valid else math.nan,
     }
 
 

@@ -18,7 +18,7 @@ from chemmara.reporting.export import replacing
 from chemmara.reporting.measures import COMPARED, Digest, digest, measure, scaffold_curve
 from chemmara.reporting.runs import Run, find_run, read_manifest
 from chemmara.scoring.component import COMPONENTS
-from chemmara.scoring.ledger import RunRow
+from chemmara.scoring.rows import SAMPLED, RunRow, was_sent
 
 TOP = 24
 TEMPLATE = "report.html.jinja"
@@ -38,17 +38,18 @@ COLUMN_MEANINGS = {
     "sampled": "the text that the agent wrote, which the log-probabilities belong to",
     "agent_log_prob": "log-probability of the text under the agent when it was sampled, nats, total",
     "prior_log_prob": "log-probability of the text under the prior, nats, total",
+    "origin": "sampled: the agent wrote it; seed: given in seed_molecules; bred: made from the buffer's molecules",
 }
 
 
 @dataclass(frozen=True)
 class _Steps:
-    """Means by step, for the curves."""
+    """Means by step over what the agent wrote, for the curves."""
 
     calls: list[float]  # oracle calls up to and with the step
-    score: list[float]  # mean over the step's rows that have a score
+    score: list[float]  # mean over the rows that have a score
     validity: list[float]
-    fresh: list[float]  # share of the step's valid rows that are new to the run
+    fresh: list[float]  # molecules that are new to the run, as a share of the valid rows
 
 
 def write_report(run: Run | str | Path, out: str | Path | None = None) -> Path:
@@ -187,18 +188,22 @@ def _curves(run: Run, counted: Digest, threshold: float) -> list[tuple[str, Any]
 
 def _by_step(run: Run) -> _Steps:
     steps = _Steps([], [], [], [])
-    seen: set[str] = set()
+    met: set[str] = set()  # refused by the screen or not
+    sent: set[str] = set()
     batch: list[RunRow] = []
 
     def close() -> None:
-        valid = [row for row in batch if row.valid]
+        written = [row for row in batch if row.origin == SAMPLED]
+        valid = [row for row in written if row.valid]
         scores = [row.score for row in valid if not math.isnan(row.score)]
-        before = len(seen)
-        seen.update(row.smiles for row in valid)
-        steps.calls.append(float(len(seen)))
-        steps.score.append(math.fsum(scores) / len(scores) if scores else math.nan)
-        steps.validity.append(len(valid) / len(batch))
-        steps.fresh.append((len(seen) - before) / len(valid) if valid else math.nan)
+        fresh = {row.smiles for row in valid} - met
+        met.update(row.smiles for row in batch if row.valid)
+        sent.update(row.smiles for row in batch if was_sent(row.valid, row.error))
+        if written:
+            steps.calls.append(float(len(sent)))
+            steps.score.append(math.fsum(scores) / len(scores) if scores else math.nan)
+            steps.validity.append(len(valid) / len(written))
+            steps.fresh.append(len(fresh) / len(valid) if valid else math.nan)
 
     for row in run.rows():
         if batch and row.step != batch[0].step:

@@ -15,15 +15,16 @@ from typing import IO, TYPE_CHECKING, Any
 from chemmara.chemistry.files import SMILES_COLUMNS
 from chemmara.chemistry.molecules import read
 from chemmara.errors import UserError
-from chemmara.scoring.ledger import RunRow
+from chemmara.scoring.rows import SAMPLED, RunRow
 
 if TYPE_CHECKING:
     from chemmara.reporting.runs import Run
 
 BEFORE_LABELS = ("SMILES", "InChIKey", "name", "step", "score")
 AFTER_LABELS = (
-    *("scaffold", "valid", "error", "method", "seed", "sampled", "agent_log_prob", "prior_log_prob"),
+    *("scaffold", "valid", "error", "method", "seed", "sampled", "agent_log_prob", "prior_log_prob", "origin"),
 )  # fmt: skip
+_AFTER_BEFORE = AFTER_LABELS[:-1]  # of a version that did not say where a row comes from
 SCORE_COLUMNS = ("score", "total_score", "total score", "total", "reward")
 _SEED_IN_NAME = re.compile(r"(.*?)[-_. ]?seed[-_ ]?(\d+)", re.IGNORECASE)
 _PLACE_IN_NAME = re.compile(r"-(\d+)-(\d+)$")
@@ -32,6 +33,15 @@ _PLACE_IN_NAME = re.compile(r"-(\d+)-(\d+)$")
 def columns(labels: Sequence[str]) -> list[str]:
     """The columns of molecules.csv for components with these labels."""
     return [*BEFORE_LABELS, *(c for label in labels for c in (label, f"{label}_score")), *AFTER_LABELS]
+
+
+def _after_labels(header: Sequence[str]) -> tuple[str, ...]:
+    """The last columns of a molecules.csv, of this version or of one before; () for another table."""
+    if header[: len(BEFORE_LABELS)] == list(BEFORE_LABELS):
+        for labels in (AFTER_LABELS, _AFTER_BEFORE):
+            if header[-len(labels) :] == list(labels):
+                return labels
+    return ()
 
 
 def quote(text: str) -> str:
@@ -78,13 +88,14 @@ def header_of(path: Path) -> list[str]:
 
 def is_ours(header: Sequence[str]) -> bool:
     """Whether a table is a molecules.csv of chemmara, whose SMILES are canonical already."""
-    return header[: len(BEFORE_LABELS)] == list(BEFORE_LABELS) and header[-len(AFTER_LABELS) :] == list(AFTER_LABELS)
+    return bool(_after_labels(header))
 
 
 def labels_of(path: Path) -> tuple[str, ...]:
     """The component labels in the header of a molecules.csv, () for another table."""
     header = header_of(path)
-    return tuple(header[len(BEFORE_LABELS) : -len(AFTER_LABELS)][::2]) if is_ours(header) else ()
+    after = _after_labels(header)
+    return tuple(header[len(BEFORE_LABELS) : -len(after)][::2]) if after else ()
 
 
 def runs_of_table(path: Path, make: Callable[..., Run]) -> list[Run]:
@@ -167,12 +178,13 @@ def _foreign_row(index: int, sampled: str, score: str, step: str) -> RunRow:
 
 
 def _own_rows(path: Path, header: list[str], only: tuple[str, str] | None) -> Iterator[RunRow]:
-    count = (len(header) - len(BEFORE_LABELS) - len(AFTER_LABELS)) // 2
+    after_labels = _after_labels(header)
+    count = (len(header) - len(BEFORE_LABELS) - len(after_labels)) // 2
     labels = header[len(BEFORE_LABELS) :: 2][:count]
     for cells in list_rows(path):
         before = cells[: len(BEFORE_LABELS)]
         values = [_number(cell) for cell in cells[len(before) : len(before) + 2 * count]]
-        after = dict(zip(AFTER_LABELS, cells[len(before) + 2 * count :], strict=False))
+        after = dict(zip(after_labels, cells[len(before) + 2 * count :], strict=False))
         if only is not None and (after["method"], after["seed"]) != only:
             continue
         place = _PLACE_IN_NAME.search(before[2])
@@ -189,6 +201,7 @@ def _own_rows(path: Path, header: list[str], only: tuple[str, str] | None) -> It
             error=after["error"] or None,
             agent_log_prob=_number(after["agent_log_prob"]),
             prior_log_prob=_number(after["prior_log_prob"]),
+            origin=after.get("origin", SAMPLED),
         )
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from chemmara.errors import ChemmaraError, RunError, UserError
 from chemmara.scoring.database import acquire_lock, connect_reader, connect_writer, decode, encode, explained
 from chemmara.scoring.evaluation import ComponentSpec, Evaluation
-from chemmara.scoring.rows import COLUMNS, RunRow, cell, from_cells, number, to_cells
+from chemmara.scoring.rows import COLUMNS, SAMPLED, RunRow, cell, from_cells, number, to_cells
 
 __all__ = ["ComponentInfo", "Ledger", "RunInfo", "RunRow"]
 
@@ -23,13 +23,14 @@ SCHEMA_VERSION = 1
 
 # Columns of numbers have no declared type: SQLite's REAL turns -0.0 into 0.0. NaN is NULL. The values of a molecule lie
 # side by side, so that a batch touches a page a molecule and not one a value. Ledgers of before have (key, smiles).
-_SCHEMA = """
+_ORIGIN = f"origin TEXT NOT NULL DEFAULT '{SAMPLED}'"  # ledgers of before have none; a writer adds it
+_SCHEMA = f"""
 CREATE TABLE evaluations (key TEXT NOT NULL, smiles NOT NULL, value, error, PRIMARY KEY (smiles, key)) WITHOUT ROWID;
 CREATE TABLE runs (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE rows (
     run INTEGER NOT NULL, step INTEGER NOT NULL, idx INTEGER NOT NULL, smiles NOT NULL, sampled NOT NULL,
     valid INTEGER NOT NULL, score, raw TEXT NOT NULL, transformed TEXT NOT NULL, scaffold NOT NULL, error,
-    agent_log_prob, prior_log_prob, PRIMARY KEY (run, step, idx)) WITHOUT ROWID;
+    agent_log_prob, prior_log_prob, {_ORIGIN}, PRIMARY KEY (run, step, idx)) WITHOUT ROWID;
 """
 # What a key stands for. Ledgers of before have no such table; a writer adds it.
 _COMPONENTS = (
@@ -114,6 +115,11 @@ class Ledger:
         elif not self.read_only:
             with explained(self.path, UserError):
                 self._db.execute(_COMPONENTS)
+                if not self._has_origins():
+                    self._db.execute(f"ALTER TABLE rows ADD COLUMN {_ORIGIN}")
+
+    def _has_origins(self) -> bool:
+        return any(column[1] == "origin" for column in self._db.execute("PRAGMA table_info(rows)"))
 
     @contextmanager
     def _transaction(self, error_type: type[ChemmaraError] = RunError) -> Iterator[None]:
@@ -224,7 +230,7 @@ class Ledger:
             run_id = self._run_id(run)
             self._db.execute("DELETE FROM rows WHERE run = ? AND step = ?", (run_id, int(step)))
             self._db.executemany(
-                f"INSERT INTO rows (run, {COLUMNS}) VALUES (?{', ?' * 12})",
+                f"INSERT INTO rows (run, {', '.join(COLUMNS)}) VALUES (?{', ?' * len(COLUMNS)})",
                 [(run_id, *to_cells(row)) for row in rows],
             )
 
@@ -235,7 +241,8 @@ class Ledger:
 
     def rows(self, run: str) -> Iterator[RunRow]:
         """The rows of a run in the order of (step, index), a page at a time; none for an unknown run."""
-        query = f"SELECT {COLUMNS} FROM rows WHERE run = ? AND (step, idx) > (?, ?) ORDER BY step, idx LIMIT {_PAGE}"
+        columns = ", ".join(COLUMNS if self._has_origins() else (*COLUMNS[:-1], f"'{SAMPLED}'"))
+        query = f"SELECT {columns} FROM rows WHERE run = ? AND (step, idx) > (?, ?) ORDER BY step, idx LIMIT {_PAGE}"
         last = (-(2**63), 0)
         while True:
             with explained(self.path):

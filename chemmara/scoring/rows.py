@@ -10,7 +10,13 @@ from typing import Any
 
 from chemmara.scoring.database import decode, encode
 
-COLUMNS = "step, idx, smiles, sampled, valid, score, raw, transformed, scaffold, error, agent_log_prob, prior_log_prob"
+COLUMNS = (
+    *("step", "idx", "smiles", "sampled", "valid", "score", "raw", "transformed", "scaffold", "error"),
+    *("agent_log_prob", "prior_log_prob", "origin"),
+)
+
+SAMPLED, SEED, BRED = "sampled", "seed", "bred"
+"""Where a row comes from: the agent wrote it, the user gave it, or it was bred from the replay buffer's molecules."""
 
 NOT_SENT = "not sent"
 """Begins the error of a valid molecule that was never sent to scoring: not an oracle call."""
@@ -24,7 +30,7 @@ def was_sent(valid: bool, error: str | None) -> bool:
 
 @dataclass(frozen=True)
 class RunRow:
-    """One sampled sequence of a run."""
+    """One sequence of a run: sampled, given as a seed, or bred."""
 
     step: int
     index: int  # place within the step's batch
@@ -38,6 +44,7 @@ class RunRow:
     error: str | None  # why it is invalid or has no score
     agent_log_prob: float  # nats, total, end token included
     prior_log_prob: float
+    origin: str = SAMPLED
 
 
 def cell(value: float) -> float | None:
@@ -65,12 +72,13 @@ def to_cells(row: RunRow) -> tuple[Any, ...]:
         None if row.error is None else encode(row.error),
         cell(row.agent_log_prob),
         cell(row.prior_log_prob),
+        row.origin,
     )
 
 
 def from_cells(cells: tuple[Any, ...]) -> RunRow:
     """The inverse of :func:`to_cells`, exact to the last bit."""
-    step, index, smiles, sampled, valid, score, raw, transformed, scaffold, error, agent, prior = cells
+    step, index, smiles, sampled, valid, score, raw, transformed, scaffold, error, agent, prior, origin = cells
     return RunRow(
         step=step,
         index=index,
@@ -84,4 +92,5 @@ def from_cells(cells: tuple[Any, ...]) -> RunRow:
         error=None if error is None else decode(error),
         agent_log_prob=number(agent),
         prior_log_prob=number(prior),
+        origin=origin,
     )

@@ -21,7 +21,7 @@ from chemmara.scoring.transforms import TRANSFORMS
 
 RESERVED = (
     *("SMILES", "InChIKey", "name", "step", "score", "scaffold", "valid", "error", "method", "seed", "sampled"),
-    *("agent_log_prob", "prior_log_prob", "reward"),
+    *("agent_log_prob", "prior_log_prob", "origin", "reward"),
 )
 """Columns of molecules.csv that no label may take, in any case."""
 

@@ -107,6 +107,8 @@ def test_a_run_that_breeds_counts_records_and_resumes(config: Config, tmp_path: 
         of_step = [each for each in table if each["step"] == row["step"]]
         bred += of_step[int(row["sampled"]) :]
     assert all(row["valid"] == "True" for row in bred)
+    assert [row for row in table if row["origin"] == "bred"] == bred
+    assert {row["origin"] for row in table} == {"sampled", "bred"}
     prior = load_policy(find_prior(str(config()["prior"])), "cpu")
     prior.precision = "float32"
     ids = [prior.vocabulary.encode_batch([row["SMILES"]]) for row in bred]

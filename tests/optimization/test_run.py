@@ -463,7 +463,8 @@ def test_seed_molecules_are_scored_first_and_counted(config: Config, tmp_path: P
     replay = {**REPLAY, "seed_molecules": str(seeds)}
     molecules = rows(run(config(replay=replay, oracle_budget=40), tmp_path / "out", watcher=watcher) / "molecules.csv")
     start = [row for row in molecules if row["step"] == "0"]
-    assert [row["SMILES"] for row in start] == ["CC(=O)Nc1ccc(O)cc1"]
+    assert [(row["SMILES"], row["origin"]) for row in start] == [("CC(=O)Nc1ccc(O)cc1", "seed")]
+    assert {row["origin"] for row in molecules if row["step"] != "0"} == {"sampled"}
     assert len({row["SMILES"] for row in molecules if row["score"]}) == 40
     assert any("C[Se]C" in line for line in said)
     assert any("no-molecule" in line for line in said)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from chemmara.reporting.compare import FILES, compare, mean_and_sd
 from chemmara.reporting.measures import COMPARED, digest, measure, scaffold_curve
 from chemmara.reporting.runs import find_run
 
-from .conftest import MakeRuns
+from .conftest import MakeRuns, make_row
 
 
 def test_measures_of_a_run_by_hand(make_runs: MakeRuns) -> None:
@@ -52,6 +53,19 @@ def test_measures_of_a_run_by_hand(make_runs: MakeRuns) -> None:
     (none,) = measure(counted, [0.99])
     assert math.isnan(none["intdiv1"])
     assert (none["hits"], none["circles"]) == (0, 0)
+
+
+def test_validity_is_of_what_the_agent_wrote(make_runs: MakeRuns) -> None:
+    run = find_run(make_runs("mara/seed-0"))
+    given = [
+        replace(make_row(0, 90, "CCO", 0.9), origin="seed"),
+        replace(make_row(1, 91, "Cc1ccccc1", 0.75), origin="bred"),
+    ]
+    counted = digest(replace(run, reader=lambda: iter([*given, *run.rows()])))
+    assert (counted.sampled, counted.valid, counted.distinct) == (8, 6, 5)
+    (values,) = measure(counted, [0.7])
+    assert (values["validity"], values["uniqueness"]) == (6 / 8, 5 / 6)
+    assert (values["oracle_calls"], values["hits"]) == (6, 4)  # both are calls; toluene is the agent's as well
 
 
 def test_clean_figures_by_hand(make_runs: MakeRuns) -> None:

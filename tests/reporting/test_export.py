@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -38,7 +39,7 @@ def test_molecules_csv_has_every_row_and_the_columns_of_the_design(make_runs: Ma
     header = (tmp_path / "molecules.csv").read_text().splitlines()[0]
     assert header == (
         'SMILES,InChIKey,name,step,score,qed,qed_score,"molecular weight, Da","molecular weight, Da_score",'
-        "scaffold,valid,error,method,seed,sampled,agent_log_prob,prior_log_prob"
+        "scaffold,valid,error,method,seed,sampled,agent_log_prob,prior_log_prob,origin"
     )
     rows = table(tmp_path / "molecules.csv")
     assert [row["sampled"] for row in rows] == [sampled for sampled, _ in SAMPLES]
@@ -60,6 +61,7 @@ def test_molecules_csv_has_every_row_and_the_columns_of_the_design(make_runs: Ma
         "sampled": "c1ccccc1C",
         "agent_log_prob": "-13.345678901234567",
         "prior_log_prob": "-20.0",
+        "origin": "sampled",
     }
     assert (rows[4]["score"], rows[4]["error"], rows[4]["valid"]) == ("", "qed: timed out", "True")
     assert (rows[3]["SMILES"], rows[3]["valid"], rows[3]["InChIKey"]) == ("c1cc", "False", "")
@@ -70,6 +72,15 @@ def test_a_table_read_and_written_again_is_the_same_file(make_runs: MakeRuns, tm
     export(find_run(make_runs("mara/seed-0")), tmp_path / "one.csv")
     export(find_run(tmp_path / "one.csv"), tmp_path / "two.csv")
     assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
+
+
+def test_a_table_from_before_origins_is_read_as_sampled(make_runs: MakeRuns, tmp_path: Path) -> None:
+    export(find_run(make_runs("mara/seed-0")), tmp_path / "now.csv")
+    before = re.sub(r",(origin|sampled)$", "", (tmp_path / "now.csv").read_text(), flags=re.MULTILINE)
+    (tmp_path / "before.csv").write_text(before)
+    now, then = find_run(tmp_path / "now.csv"), find_run(tmp_path / "before.csv")
+    assert then.labels == now.labels == LABELS
+    assert repr(list(then.rows())) == repr(list(now.rows()))
 
 
 def test_frame_has_the_same_columns_and_numbers(make_runs: MakeRuns, tmp_path: Path) -> None:

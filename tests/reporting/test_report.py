@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from chemmara.errors import UserError
-from chemmara.reporting.report import COLUMN_MEANINGS, render, write_report
+from chemmara.reporting.report import COLUMN_MEANINGS, _by_step, render, write_report
 from chemmara.reporting.runs import find_run
 from chemmara.reporting.tables import AFTER_LABELS, BEFORE_LABELS
 
-from .conftest import MakeRuns
+from .conftest import MakeRuns, make_row
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -62,6 +63,23 @@ def test_report_of_a_table_and_of_nothing(make_runs: MakeRuns, tmp_path: Path) -
         write_report(tmp_path / "gone")
     with pytest.raises(UserError, match="cannot write"):
         write_report(table, tmp_path / "gone" / "r.html")
+
+
+def test_curves_count_what_was_sent_and_what_the_agent_wrote(make_runs: MakeRuns) -> None:
+    rows = [
+        replace(make_row(0, 0, "CCO", 0.9), origin="seed"),
+        make_row(1, 0, "CCN", 0.2),
+        replace(make_row(1, 1, "CCCl", None), error="not sent: full"),
+        make_row(1, 2, "c1cc", None),
+        replace(make_row(1, 3, "CCF", 0.8), origin="bred"),
+        make_row(2, 0, "CCF", 0.8),
+        make_row(2, 1, "CCBr", 0.4),
+    ]
+    steps = _by_step(replace(find_run(make_runs("mara/seed-0")), reader=lambda: iter(rows)))
+    assert steps.calls == [3, 4]  # after steps 1 and 2: ethanol, ethylamine, fluoroethane; bromoethane
+    assert steps.score == pytest.approx([0.2, 0.6])
+    assert steps.validity == pytest.approx([2 / 3, 1])
+    assert steps.fresh == [1, 0.5]
 
 
 def test_plots_leave_no_global_state(make_runs: MakeRuns) -> None:

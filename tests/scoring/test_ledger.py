@@ -346,12 +346,34 @@ def test_every_field_of_a_row_is_stored(tmp_path: Path) -> None:
         error="unclosed ring 1",
         agent_log_prob=math.nan,
         prior_log_prob=-math.inf,
+        origin="bred",
     )
     with Ledger(tmp_path / "l") as ledger:
         ledger.write_step("a", 0, [changed])
         (found,) = ledger.rows("a")
     for field in fields(RunRow):
         assert same(getattr(found, field.name), getattr(changed, field.name)), field.name
+
+
+def test_a_ledger_from_before_origins_is_read_and_written_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    former = ledger_module._SCHEMA.replace(f"{ledger_module._ORIGIN},", "")
+    assert "origin" not in former
+    monkeypatch.setattr(ledger_module, "_SCHEMA", former)
+    path = tmp_path / "l"
+    Ledger(path).close()
+    with sqlite3.connect(path) as db:  # as the version of then wrote it
+        db.execute("INSERT INTO runs (name) VALUES ('a')")
+        names = ", ".join(ledger_module.COLUMNS[:-1])
+        marks = ", ".join("?" * len(ledger_module.COLUMNS))
+        db.execute(f"INSERT INTO rows (run, {names}) VALUES ({marks})", (1, *ledger_module.to_cells(ROW)[:-1]))
+    db.close()
+    with Ledger(path, read_only=True) as reader:
+        assert list(reader.rows("a")) == [ROW]
+    bred = replace(ROW, step=1, origin="bred")
+    with Ledger(path) as ledger:
+        ledger.write_step("a", 1, [bred])
+    with Ledger(path) as ledger:  # the column is added once
+        assert list(ledger.rows("a")) == [ROW, bred]
 
 
 @pytest.mark.parametrize("layout", ["smiles, key", "key, smiles"])
