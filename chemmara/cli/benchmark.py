@@ -144,10 +144,27 @@ def speed(
         typer.echo(f"written: {path}")
 
 
+@app.command("scaling")
+def scaling(
+    out: Annotated[Path, typer.Option("-o", "--out", help="directory for scaling.csv, scaling.md and scaling.png")],
+    prior: Annotated[str, typer.Option(help="bundled name, directory or file that is sampled")] = "chembl",
+    policy: Annotated[str, typer.Option(help="architecture that is trained")] = "lstm",
+    size: Annotated[str, typer.Option(help="its size: small or base")] = "small",
+    numbers: Annotated[
+        str, typer.Option(help="numbers of molecules, separated by commas")
+    ] = "1000,10000,100000,1000000",
+) -> None:
+    """Time and memory of sampling and training, by the number of molecules. Finished numbers are not repeated."""
+    from chemmara.workflows.benchmarks.scaling import Scaling, run
+
+    for path in run(Scaling(out, prior, policy, size, _sizes("--numbers", numbers)), typer.echo):
+        typer.echo(f"written: {path}")
+
+
 def _sizes(option: str, text: str) -> tuple[int, ...]:
     from chemmara.errors import UserError
 
     parts = _names(text)
     if not parts or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise UserError(f"{option}: '{text}' is no list of batch sizes such as 64,128")
+        raise UserError(f"{option}: '{text}' is no list of numbers such as 64,128")
     return tuple(map(int, parts))

@@ -1,0 +1,161 @@
+"""`chemmara benchmark scaling`: what more molecules cost, sampled and trained on, in time and memory.
+
+Each figure is of a process of its own, the one that a user would start: its memory is nobody else's.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from chemmara.errors import RunError, UserError
+from chemmara.policies.catalog import find_prior
+from chemmara.policies.policy import expand_size
+from chemmara.reporting.export import replacing
+
+NUMBERS = (1_000, 10_000, 100_000, 1_000_000)
+HEAD = ("what", "molecules", "seconds", "cpu_seconds", "peak_mb")
+SAMPLING, TRAINING = "sampling", "training, one epoch"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What is asked for: ``prior`` is sampled, and a network of ``policy`` and ``size`` trained on the samples."""
+
+    out: Path
+    prior: str = "chembl"
+    policy: str = "lstm"
+    size: str = "small"
+    numbers: tuple[int, ...] = NUMBERS
+
+
+def run(request: Scaling, say: Callable[[str], None]) -> list[Path]:
+    """Sample each number of molecules to a file, and train an epoch on that file; returns the files written.
+
+    Numbers that ``scaling.csv`` has already are not measured again. Raises :class:`UserError` for an unknown prior
+    or policy, :class:`RunError` where a process fails.
+    """
+    find_prior(request.prior).header()
+    expand_size({"name": request.policy, "size": request.size})
+    if request.out.is_file():
+        raise UserError(f"'{request.out}' is a file; the tables need a directory")
+    request.out.mkdir(parents=True, exist_ok=True)
+    rows = _read(request.out / "scaling.csv")
+    known = {row["molecules"] for row in rows}
+    for number in sorted(set(request.numbers) - known):
+        for row in _measure(request, number):
+            say(f"{row['what']}, {number:,} molecules: {row['seconds']:,.1f} s, peak {row['peak_mb']:,.0f} MB")
+            rows.append(row)
+        _write_csv(request.out / "scaling.csv", rows)
+    return _write(request, sorted(rows, key=lambda row: (row["what"], row["molecules"])))
+
+
+def _measure(request: Scaling, number: int) -> Iterator[Row]:
+    with tempfile.TemporaryDirectory(dir=request.out) as folder:
+        samples, prior = Path(folder) / "samples.smi", Path(folder) / "prior"
+        sample = ["sample", request.prior, "-n", str(number), "-o", str(samples)]
+        yield {"what": SAMPLING, "molecules": number, **_timed(sample)}
+        train = ["train", str(samples), "-o", str(prior), "--policy", request.policy, "--size", request.size]
+        yield {"what": TRAINING, "molecules": number, **_timed([*train, "--epochs", "1"])}
+
+
+def _timed(arguments: Sequence[str]) -> Row:
+    """What one command of ours takes, its start included."""
+    with tempfile.TemporaryFile() as output:
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "chemmara", *arguments], stdout=output, stderr=subprocess.STDOUT
+        )
+        if hasattr(os, "wait4"):
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            cpu = usage.ru_utime + usage.ru_stime
+            peak = usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+        else:  # Windows
+            process.wait()
+            cpu = peak = math.nan
+        took = time.perf_counter() - start
+        if process.returncode:
+            output.seek(0)
+            lines = output.read().decode(errors="replace").strip().splitlines() or [f"exit {process.returncode}"]
+            raise RunError(f"chemmara {' '.join(arguments)}: {lines[-1]}")
+    return {"seconds": took, "cpu_seconds": cpu, "peak_mb": peak}
+
+
+def _read(path: Path) -> list[Row]:
+    if not path.is_file():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            return [
+                {
+                    "what": row["what"],
+                    "molecules": int(row["molecules"]),
+                    **{name: float(row[name]) for name in HEAD[2:]},
+                }
+                for row in csv.DictReader(stream)
+            ]
+    except (KeyError, ValueError, OSError):
+        raise UserError(f"'{path}' is not a table of this benchmark; choose another directory") from None
+
+
+def _write_csv(path: Path, rows: Sequence[Row]) -> None:
+    with replacing(path) as stream:
+        writer = csv.DictWriter(stream, HEAD)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write(request: Scaling, rows: Sequence[Row]) -> list[Path]:
+    table, text, plot = (request.out / f"scaling.{suffix}" for suffix in ("csv", "md", "png"))
+    lines = [
+        f"`{request.prior}` sampled to a file, and one epoch of a new {request.policy} ({request.size}) on that file; "
+        "each a process, its start included.\n",
+        "| what | molecules | seconds | CPU seconds | peak memory, MB | seconds for 1,000 more |",
+        "|---|---|---|---|---|---|",
+    ]
+    for what in (SAMPLING, TRAINING):
+        own = [row for row in rows if row["what"] == what]
+        more = [math.nan, *(_slope(one, other) for one, other in pairwise(own))]
+        for row, slope in zip(own, more, strict=True):
+            figures = (f"{row['seconds']:,.1f}", f"{row['cpu_seconds']:,.1f}", f"{row['peak_mb']:,.0f}")
+            cells = (what, f"{row['molecules']:,}", *figures, "" if math.isnan(slope) else f"{slope:.3f}")
+            lines.append(f"| {' | '.join(cells)} |")
+    with replacing(text) as stream:
+        stream.write("\n".join(lines) + "\n")
+    _plot(rows, plot)
+    return [table, text, plot]
+
+
+def _slope(one: Row, other: Row) -> float:
+    """Seconds for 1,000 molecules more: the same everywhere where the cost is linear."""
+    return float(1000 * (other["seconds"] - one["seconds"]) / (other["molecules"] - one["molecules"]))
+
+
+def _plot(rows: Sequence[Row], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    for axis, (name, label) in zip(figure.subplots(1, 2), (("seconds", "seconds"), ("peak_mb", "peak memory, MB"))):
+        for what in (SAMPLING, TRAINING):
+            own = [row for row in rows if row["what"] == what]
+            axis.plot([row["molecules"] for row in own], [row[name] for row in own], marker="o", label=what)
+        axis.set(xscale="log", xlabel="molecules", ylabel=label)
+        axis.legend(frameon=False)
+        if name == "seconds":
+            axis.set_yscale("log")
+        else:
+            axis.set_ylim(bottom=0)
+    figure.savefig(path, dpi=150)
