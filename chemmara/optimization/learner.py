@@ -12,21 +12,21 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from chemmara.chemistry.molecules import Molecule, read
-from chemmara.klrl.augmentation import Augmented, Samples, build_augmentation
-from chemmara.klrl.objectives import LossOutput, PolicyBatch, TokenLogProbs
-from chemmara.language.vocabulary import PAD, pad
+from chemmara.chemistry.molecules import read
+from chemmara.klrl.augmentation import Augmented
+from chemmara.klrl.objectives import LossOutput
+from chemmara.language.vocabulary import pad
 from chemmara.optimization.breeding import offspring
 from chemmara.optimization.directory import BUDGET_SPENT, STEPS_DONE
-from chemmara.optimization.labels import ModeLabels, sample_labels, unpadded
+from chemmara.optimization.labels import unpadded
 from chemmara.optimization.replay import Remembered, ReplayBuffer
 from chemmara.optimization.rollout import Sampled, Scored, Seen, first_of, ledger_rows, score_batch
 from chemmara.optimization.sampling import as_given, draw
 from chemmara.optimization.screening import Screen
 from chemmara.optimization.settings import RunSettings
-from chemmara.optimization.spelling import mode_log_ref
 from chemmara.optimization.state import state_of, take_up
 from chemmara.optimization.tally import tally
+from chemmara.optimization.update import Batch, Update
 from chemmara.scoring.failure import FailureCounter
 from chemmara.scoring.function import ScoringFunction
 from chemmara.scoring.rows import BRED, SEED, RunRow
@@ -59,13 +59,10 @@ class Learner(pl.LightningModule):
         self.__dict__["prior"] = prior.eval().requires_grad_(False)
         self.prior: Any
         self.scoring, self.write_step, self.seeds = scoring, write_step, list(seeds)
-        self.objective, self.objective_parameters = settings.objective[0].item, settings.objective[1]
+        self.objective_parameters = settings.objective[1]
         # The objective's own parameters; as children of the module they are in the checkpoint.
         starts = {name: each.initial for name, each in self.objective_parameters.learned.items()}
         self.learned = torch.nn.ParameterDict({name: torch.tensor(start) for name, start in starts.items()})
-        self.strength = settings.strength[0].item(settings.strength[1])
-        self.augmentation = build_augmentation(self.head.augmentation, self.head.threshold)
-        self.modes = ModeLabels(self.augmentation.modes) if self.augmentation.modes else None
         self.filter = settings.diversity_filter[0].item(settings.diversity_filter[1])
         self.screen = Screen(settings.screen)
         self.replay = ReplayBuffer(self.head.replay)
@@ -74,6 +71,7 @@ class Learner(pl.LightningModule):
         self.seen = Seen.empty()
         self.rng = np.random.default_rng(self.head.seed)
         self.generator = torch.Generator(device=prior.device).manual_seed(self.head.seed)
+        self.update = Update(settings, self.agent, self.prior, self.rng, self.generator)
         self.step_number = self.stalled = self.evaluations = 0
         self.stop_reason = ""
 
@@ -116,7 +114,7 @@ class Learner(pl.LightningModule):
         metrics = tally(
             self, scored, rewards, sampled.log_prob, prior, output, augmented, replay_losses, clock, len(bred)
         )
-        self.strength.learn(*scored.yielded(self.head.threshold))
+        self.update.strength.learn(*scored.yielded(self.head.threshold))
         rows = ledger_rows(scored, self.step_number, sampled.log_prob.cpu().numpy(), prior.cpu().numpy())
         self.write_step(self.step_number, [*rows, *bred], metrics)
         self._end_of_step(new=bool(scored.first.any()) or any(row.score == row.score for row in bred))
@@ -160,78 +158,18 @@ class Learner(pl.LightningModule):
             also = torch.tensor([entry.prior_log_prob for entry in joining], device=prior_log_prob.device)
             prior_log_prob = torch.cat([prior_log_prob, also])
         with torch.set_grad_enabled(not self.head.replay.only):
-            return self._update(ids, texts, molecules, rewards, (learnable, distinct), prior_log_prob)
+            return self._descend(Batch(ids, texts, molecules, rewards, (learnable, distinct), prior_log_prob))
 
-    def _update(
-        self,
-        ids: Tensor,
-        texts: Sequence[str],
-        molecules: Sequence[Molecule | None],
-        rewards: np.ndarray,
-        masks: tuple[np.ndarray, np.ndarray] | None,
-        prior_log_prob: Tensor,
-    ) -> tuple[LossOutput, Augmented]:
-        """Augment the rewards (NaN: failed; invalid text: 0) and take one step of the optimiser.
-
-        ``masks``: which rows to learn from, and which are the first of their molecule; None for replayed rows.
-        """
-        valid = np.array([molecule is not None for molecule in molecules], dtype=bool)
-        learnable, distinct = masks if masks else (np.ones_like(valid), valid & first_of(molecules))
-        device = prior_log_prob.device
-        reward = torch.from_numpy(np.where(valid, rewards, 0.0)).float().to(device)
-        log_ref_seeds = self.rng.integers(2**31 - 16, size=len(texts)).tolist()
-        modes = mode_log_ref(
-            self.prior, self.augmentation.spelling, ids, texts, molecules, prior_log_prob, log_ref_seeds
-        )
-        agent_log_prob, tokens = self._agent_log_prob(ids)
-        samples = Samples(
-            reward=reward,
-            log_ref=prior_log_prob,
-            mode_log_ref=modes,
-            counts=torch.from_numpy(valid & learnable).to(device),
-            distinct=torch.from_numpy(distinct.copy()).to(device),
-            log_agent=agent_log_prob.detach(),
-            **sample_labels(self.modes, [each.smiles if each else None for each in molecules], unpadded(ids), device),
-        )
-        parameters = self.strength.applied(self.objective_parameters)
-        augmented = self.augmentation(
-            samples,
-            parameters.prior_strength,
-            self.generator,
-            self._buffer_samples(),
-            replayed=masks is None,
-            budget_spent=self.seen.calls / self.head.oracle_budget,
-        )
+    def _descend(self, batch: Batch) -> tuple[LossOutput, Augmented]:
+        """One step of the optimiser."""
+        spent = self.seen.calls / self.head.oracle_budget
+        output, augmented = self.update(batch, self.replay.entries, dict(self.learned.items()), spent)
         optimizer: Any = self.optimizers()
         optimizer.zero_grad(set_to_none=True)
-        counts = torch.from_numpy(learnable.copy()).to(device)
-        learned = dict(self.learned.items())
-        batch = PolicyBatch(agent_log_prob, prior_log_prob, augmented.reward, counts, tokens, learned)
-        output = self.objective(batch, parameters)
-        if output.loss.requires_grad and bool(counts.any()) and bool(torch.isfinite(output.loss)):
+        if output.loss.requires_grad and bool(batch.learnable.any()) and bool(torch.isfinite(output.loss)):
             self.manual_backward(output.loss)
             optimizer.step()
         return output, augmented
-
-    def _agent_log_prob(self, ids: Tensor) -> tuple[Tensor, TokenLogProbs | None]:
-        """log pi of ids (B, T), and token by token if the objective wants that."""
-        if not self.objective_parameters.needs_tokens:
-            return self.agent.log_prob(ids), None
-        agent = self.agent.token_log_probs(ids)
-        with torch.no_grad():
-            prior = self.prior.token_log_probs(ids)
-        return agent.sum(dim=1), TokenLogProbs(agent, prior, (ids != PAD).to(agent.device))
-
-    def _buffer_samples(self) -> Samples | None:
-        if not len(self.replay):
-            return None
-        device = self.generator.device
-        log_ref = torch.tensor([entry.prior_log_prob for entry in self.replay.entries], device=device)
-        reward = torch.tensor([entry.reward for entry in self.replay.entries], device=device)
-        every = torch.ones(len(self.replay), dtype=torch.bool, device=device)
-        smiles, rows = zip(*((entry.smiles, entry.ids) for entry in self.replay.entries))
-        labels = sample_labels(self.modes, smiles, rows, device) if self.modes else {}
-        return Samples(reward, log_ref, log_ref, every, every, **labels)
 
     # Replay -----------------------------------------------------------------------------------------------------------
 
@@ -261,7 +199,7 @@ class Learner(pl.LightningModule):
             prior = self._prior_log_prob(ids)
         else:  # the spelling is the one whose log-probability was kept, and the prior does not change
             prior = torch.tensor([entry.prior_log_prob for entry in entries], device=ids.device)
-        output, _ = self._update(ids, texts, molecules, rewards, None, prior)
+        output, _ = self._descend(Batch(ids, texts, molecules, rewards, None, prior))
         return float(output.loss.detach())
 
     def _take_seeds(self) -> None:

@@ -22,9 +22,9 @@ def state_of(learner: Learner) -> dict[str, Any]:
         "filter": learner.filter.state_dict(),
         "screen": learner.screen.state_dict(),
         "replay": learner.replay.state_dict(),
-        "strength": learner.strength.state_dict(),
-        "augmentation": learner.augmentation.state_dict(),
-        "modes": learner.modes.state_dict() if learner.modes else None,
+        "strength": learner.update.strength.state_dict(),
+        "augmentation": learner.update.augmentation.state_dict(),
+        "modes": learner.update.modes.state_dict() if learner.update.modes else None,
         "failures": learner.failures.state_dict(),
         "rng": learner.rng.bit_generator.state,
     }
@@ -38,10 +38,10 @@ def take_up(learner: Learner, state: dict[str, Any]) -> None:
     learner.filter.load_state_dict(state["filter"])
     learner.screen.load_state_dict(state["screen"])
     learner.replay.load_state_dict(state["replay"])
-    learner.strength.load_state_dict(state.get("strength", {}))
-    learner.augmentation.load_state_dict(state["augmentation"])
-    if learner.modes:
-        learner.modes.load_state_dict(state["modes"])
+    learner.update.strength.load_state_dict(state.get("strength", {}))
+    learner.update.augmentation.load_state_dict(state["augmentation"])
+    if learner.update.modes:
+        learner.update.modes.load_state_dict(state["modes"])
     if not learner.count_failures_anew:
         learner.failures.load_state_dict(state["failures"])
     learner.rng.bit_generator.state = state["rng"]

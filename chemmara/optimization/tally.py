@@ -77,7 +77,7 @@ def tally(
 
 
 def _sigma(learner: Learner) -> float:
-    beta = learner.strength.applied(learner.objective_parameters).beta
+    beta = learner.update.strength.applied(learner.update.objective_parameters).beta
     return 1 / beta if beta else float("inf")
 
 
