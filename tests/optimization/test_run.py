@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 import torch
 
-import chemmara.optimization.learner as learner_module
 from chemmara.errors import ConfigError, RunError, UserError
 from chemmara.klrl.augmentation import AUGMENTATIONS
 from chemmara.klrl.objectives import OBJECTIVES
+from chemmara.optimization import update as update_module
 from chemmara.optimization.columns import COLUMNS
-from chemmara.optimization.learner import Learner
 from chemmara.optimization.methods import PRESETS
 from chemmara.optimization.run import Watcher
 from chemmara.optimization.settings import RunSettings
+from chemmara.optimization.update import Batch, Update
 from chemmara.reporting.runs import find_run
 from chemmara.scoring.ledger import Ledger
 from chemmara.workflows.optimize import optimize
@@ -158,13 +158,13 @@ def sizes_of_updates(
 ) -> list[tuple[int, bool]]:
     """(rows, from the buffer) of each update."""
     found: list[tuple[int, bool]] = []
-    update = Learner._update
+    call = Update.__call__
 
-    def record(learner: Learner, ids: Any, *arguments: Any) -> Any:
-        found.append((len(ids), arguments[3] is None))
-        return update(learner, ids, *arguments)
+    def record(update: Update, batch: Batch, *arguments: Any) -> Any:
+        found.append((len(batch.ids), batch.masks is None))
+        return call(update, batch, *arguments)
 
-    monkeypatch.setattr(Learner, "_update", record)
+    monkeypatch.setattr(Update, "__call__", record)
     run(config(replay=replay, max_steps=4), tmp_path)
     return found
 
@@ -191,19 +191,19 @@ def test_beside_the_buffer_the_batchs_invalid_strings_count_at_reward_0(
     config: Config, tiny_prior: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: list[tuple[list[bool], list[bool], list[float]]] = []
-    update = Learner._update
+    call = Update.__call__
 
-    def record(learner: Learner, *arguments: Any) -> Any:
-        result = update(learner, *arguments)
-        if arguments[4] is None:
-            counted = batches.pop()
-            found.append(([m is None for m in arguments[2]], counted.counts.tolist(), counted.reward.tolist()))
+    def record(update: Update, batch: Batch, *arguments: Any) -> Any:
+        result = call(update, batch, *arguments)
+        if batch.masks is None:
+            counted = rows.pop()
+            found.append(((~batch.valid).tolist(), counted.counts.tolist(), counted.reward.tolist()))
         return result
 
-    batches: list[Any] = []
-    batch = learner_module.PolicyBatch
-    monkeypatch.setattr(learner_module, "PolicyBatch", lambda *fields: batches.append(batch(*fields)) or batches[-1])
-    monkeypatch.setattr(Learner, "_update", record)
+    rows: list[Any] = []
+    make = update_module.PolicyBatch
+    monkeypatch.setattr(update_module, "PolicyBatch", lambda *fields: rows.append(make(*fields)) or rows[-1])
+    monkeypatch.setattr(Update, "__call__", record)
     replay = {"updates": 1, "batch_size": 5, "size": 5, "with_batch": True, "randomize": True}
     run(config(prior=str(tiny_prior), replay=replay, max_steps=4, objective={"name": "vargrad"}), tmp_path)
     assert any(any(invalid) for invalid, _, _ in found), "the tiny prior writes some that are no molecule"
