@@ -28,7 +28,7 @@ class Digest:
     """What is left of a run's rows when they are counted: its oracle calls (distinct valid molecules) in order.
 
     ``sampled``, ``valid`` and ``distinct`` count the rows that the agent wrote, no seeds and no bred molecules:
-    sequences, valid ones, and the molecules among these that were sent.
+    sequences, valid ones, and the molecules among these, sent or not.
     """
 
     run: Run
@@ -55,10 +55,10 @@ def digest(run: Run) -> Digest:
         own = row.origin == SAMPLED
         sampled += own
         valid += own and row.valid
+        if own and row.valid:
+            written.add(row.smiles)
         if not was_sent(row.valid, row.error):
             continue
-        if own:
-            written.add(row.smiles)
         at = place.setdefault(row.smiles, len(scores))
         if at == len(scores):
             scores.append(row.score)

@@ -68,6 +68,15 @@ def test_validity_is_of_what_the_agent_wrote(make_runs: MakeRuns) -> None:
     assert (values["oracle_calls"], values["hits"]) == (6, 4)  # both are calls; toluene is the agent's as well
 
 
+def test_uniqueness_does_not_depend_on_the_screen(make_runs: MakeRuns) -> None:
+    run = find_run(make_runs("mara/seed-0"))
+    refused = [
+        replace(make_row(1, 90 + k, text, None), error="not sent: full") for k, text in enumerate(("CCN", "CCN"))
+    ]
+    (values,) = measure(digest(replace(run, reader=lambda: iter([*run.rows(), *refused]))), [0.7])
+    assert (values["oracle_calls"], values["uniqueness"]) == (5, 6 / 8)
+
+
 def test_clean_figures_by_hand(make_runs: MakeRuns) -> None:
     # A radical, a ring of nine, a peroxide and an atom that no prior writes; three clean molecules of two scaffolds.
     odd = [("C=N[N+]=C", 0.95), ("C1CCCCCCCC1", 0.9), ("c1ccccc1COOC", 0.85), ("C[SH](C)c1ccncc1", 0.85)]

@@ -33,8 +33,30 @@ def test_points_add_up_and_the_slope_is_of_neighbours(tmp_path: Path, monkeypatc
     run(request, str)
     monkeypatch.setattr(scaling, "_timed", lambda arguments: {"seconds": 28.0, "cpu_seconds": 9.0, "peak_mb": 300.0})
     _, text, _ = run(Scaling(tmp_path, numbers=(10_000,)), str)
-    assert "| sampling | 1,000 | 10.0 | 9.0 | 300 |  |" in text.read_text()
-    assert "| sampling | 10,000 | 28.0 | 9.0 | 300 | 2.000 |" in text.read_text()
+    assert "| sampling | chembl | 1,000 | 10.0 | 9.0 | 300 |  |" in text.read_text()
+    assert "| sampling | chembl | 10,000 | 28.0 | 9.0 | 300 | 2.000 |" in text.read_text()
+
+
+def test_what_was_measured_before_a_failure_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def timed(arguments: list[str], broken: bool = False) -> dict[str, float]:
+        asked.append(arguments[0])
+        if arguments[0] == "sample":
+            Path(arguments[arguments.index("-o") + 1]).write_text("CCO\n")
+        elif broken:
+            raise RunError("no memory")
+        return {"seconds": 1.0, "cpu_seconds": 1.0, "peak_mb": 1.0}
+
+    monkeypatch.setattr(scaling, "_timed", lambda arguments: timed(arguments, broken=True))
+    with pytest.raises(RunError, match="no memory"):
+        run(Scaling(tmp_path, numbers=(9,)), str)
+    monkeypatch.setattr(scaling, "_timed", timed)
+    run(Scaling(tmp_path, numbers=(9,)), str)
+    assert asked == ["sample", "train", "train"], "the samples were kept and not drawn again"
+    assert not list(tmp_path.glob("*.smi"))
+    table, _, _ = run(Scaling(tmp_path, policy="gru", numbers=(9,)), str)
+    assert [row["network"] for row in csv.DictReader(table.open())] == ["chembl", "gru small", "lstm small"]
 
 
 def test_mistakes_are_one_line(tiny_prior: Path, tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from chemmara.policies.policy import expand_size
 from chemmara.reporting.export import replacing
 
 NUMBERS = (1_000, 10_000, 100_000, 1_000_000)
-HEAD = ("what", "molecules", "seconds", "cpu_seconds", "peak_mb")
+HEAD = ("what", "network", "molecules", "seconds", "cpu_seconds", "peak_mb")
 SAMPLING, TRAINING = "sampling", "training, one epoch"
 
 Row = dict[str, Any]
@@ -44,8 +44,8 @@ class Scaling:
 def run(request: Scaling, say: Callable[[str], None]) -> list[Path]:
     """Sample each number of molecules to a file, and train an epoch on that file; returns the files written.
 
-    Numbers that ``scaling.csv`` has already are not measured again. Raises :class:`UserError` for an unknown prior
-    or policy, :class:`RunError` where a process fails.
+    What ``scaling.csv`` has already is not measured again; a row is in it as soon as it is measured. Raises
+    :class:`UserError` for an unknown prior or policy, :class:`RunError` where a process fails.
     """
     find_prior(request.prior).header()
     expand_size({"name": request.policy, "size": request.size})
@@ -53,22 +53,31 @@ def run(request: Scaling, say: Callable[[str], None]) -> list[Path]:
         raise UserError(f"'{request.out}' is a file; the tables need a directory")
     request.out.mkdir(parents=True, exist_ok=True)
     rows = _read(request.out / "scaling.csv")
-    known = {row["molecules"] for row in rows}
-    for number in sorted(set(request.numbers) - known):
-        for row in _measure(request, number):
+    for number in sorted(set(request.numbers)):
+        for row in _measure(request, number, {_key(row) for row in rows}):
             say(f"{row['what']}, {number:,} molecules: {row['seconds']:,.1f} s, peak {row['peak_mb']:,.0f} MB")
-            rows.append(row)
-        _write_csv(request.out / "scaling.csv", rows)
-    return _write(request, sorted(rows, key=lambda row: (row["what"], row["molecules"])))
+            rows = sorted([other for other in rows if _key(other) != _key(row)] + [row], key=_key)
+            _write_csv(request.out / "scaling.csv", rows)
+    return _write(request.out, rows)
 
 
-def _measure(request: Scaling, number: int) -> Iterator[Row]:
-    with tempfile.TemporaryDirectory(dir=request.out) as folder:
-        samples, prior = Path(folder) / "samples.smi", Path(folder) / "prior"
-        sample = ["sample", request.prior, "-n", str(number), "-o", str(samples)]
-        yield {"what": SAMPLING, "molecules": number, **_timed(sample)}
-        train = ["train", str(samples), "-o", str(prior), "--policy", request.policy, "--size", request.size]
-        yield {"what": TRAINING, "molecules": number, **_timed([*train, "--epochs", "1"])}
+def _key(row: Row) -> tuple[str, str, int]:
+    return row["what"], row["network"], row["molecules"]
+
+
+def _measure(request: Scaling, number: int, known: Set[tuple[str, str, int]]) -> Iterator[Row]:
+    """The rows of a number that are missing. The samples lie in the directory until they have been trained on."""
+    sampling = {"what": SAMPLING, "network": request.prior, "molecules": number}
+    training = {"what": TRAINING, "network": f"{request.policy} {request.size}", "molecules": number}
+    samples = request.out / f"samples-{number}.smi"
+    trained = _key(training) in known
+    if _key(sampling) not in known or not (trained or samples.is_file()):
+        yield sampling | _timed(["sample", request.prior, "-n", str(number), "-o", str(samples)])
+    if not trained:
+        with tempfile.TemporaryDirectory(dir=request.out) as folder:
+            shape = ["--policy", request.policy, "--size", request.size, "--epochs", "1"]
+            yield training | _timed(["train", str(samples), "-o", str(Path(folder) / "prior"), *shape])
+    samples.unlink(missing_ok=True)
 
 
 def _timed(arguments: Sequence[str]) -> Row:
@@ -102,8 +111,9 @@ def _read(path: Path) -> list[Row]:
             return [
                 {
                     "what": row["what"],
+                    "network": row["network"],
                     "molecules": int(row["molecules"]),
-                    **{name: float(row[name]) for name in HEAD[2:]},
+                    **{name: float(row[name]) for name in HEAD[3:]},
                 }
                 for row in csv.DictReader(stream)
             ]
@@ -118,25 +128,29 @@ def _write_csv(path: Path, rows: Sequence[Row]) -> None:
         writer.writerows(rows)
 
 
-def _write(request: Scaling, rows: Sequence[Row]) -> list[Path]:
-    table, text, plot = (request.out / f"scaling.{suffix}" for suffix in ("csv", "md", "png"))
+def _write(out: Path, rows: Sequence[Row]) -> list[Path]:
+    table, text, plot = (out / f"scaling.{suffix}" for suffix in ("csv", "md", "png"))
     lines = [
-        f"`{request.prior}` sampled to a file, and one epoch of a new {request.policy} ({request.size}) on that file; "
-        "each a process, its start included.\n",
-        "| what | molecules | seconds | CPU seconds | peak memory, MB | seconds for 1,000 more |",
-        "|---|---|---|---|---|---|",
+        "Each row is a process, its start included.\n",
+        "| what | network | molecules | seconds | CPU seconds | peak memory, MB | seconds for 1,000 more |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for what in (SAMPLING, TRAINING):
-        own = [row for row in rows if row["what"] == what]
+    for (what, network), own in _curves(rows):
         more = [math.nan, *(_slope(one, other) for one, other in pairwise(own))]
         for row, slope in zip(own, more, strict=True):
             figures = (f"{row['seconds']:,.1f}", f"{row['cpu_seconds']:,.1f}", f"{row['peak_mb']:,.0f}")
-            cells = (what, f"{row['molecules']:,}", *figures, "" if math.isnan(slope) else f"{slope:.3f}")
+            cells = (what, network, f"{row['molecules']:,}", *figures, "" if math.isnan(slope) else f"{slope:.3f}")
             lines.append(f"| {' | '.join(cells)} |")
     with replacing(text) as stream:
         stream.write("\n".join(lines) + "\n")
     _plot(rows, plot)
     return [table, text, plot]
+
+
+def _curves(rows: Sequence[Row]) -> Iterator[tuple[tuple[str, str], list[Row]]]:
+    """The rows, sorted, of each kind of work and network."""
+    for key, own in groupby(rows, key=lambda row: (row["what"], row["network"])):
+        yield key, list(own)
 
 
 def _slope(one: Row, other: Row) -> float:
@@ -149,9 +163,9 @@ def _plot(rows: Sequence[Row], path: Path) -> None:
 
     figure = Figure(figsize=(8, 3.4), layout="constrained")
     for axis, (name, label) in zip(figure.subplots(1, 2), (("seconds", "seconds"), ("peak_mb", "peak memory, MB"))):
-        for what in (SAMPLING, TRAINING):
-            own = [row for row in rows if row["what"] == what]
-            axis.plot([row["molecules"] for row in own], [row[name] for row in own], marker="o", label=what)
+        for (what, network), own in _curves(rows):
+            values = [row[name] for row in own]
+            axis.plot([row["molecules"] for row in own], values, marker="o", label=f"{what}: {Path(network).name}")
         axis.set(xscale="log", xlabel="molecules", ylabel=label)
         axis.legend(frameon=False)
         if name == "seconds":
