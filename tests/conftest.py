@@ -10,6 +10,13 @@ import pytest
 # Before torch is imported: several test processes with several threads each are slower than one thread each.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Figures of the CPU are what tests expect, so a GPU is hidden unless its own tests are asked for."""
+    if config.getoption("markexpr") != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 # fmt: off
 DRUGS = [
     "CC(=O)Nc1ccc(O)cc1", "CC(=O)Oc1ccccc1C(=O)O", "CC(C)Cc1ccc(cc1)C(C)C(=O)O", "Cn1cnc2c1c(=O)n(C)c(=O)n2C",

@@ -153,11 +153,14 @@ def scaling(
     numbers: Annotated[
         str, typer.Option(help="numbers of molecules, separated by commas")
     ] = "1000,10000,100000,1000000",
+    workers: Annotated[int, typer.Option(min=1, help="processes that parse molecules")] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, help="molecules a step of the training")] = 128,
 ) -> None:
     """Time and memory of sampling and training, by the number of molecules. Finished numbers are not repeated."""
     from chemmara.workflows.benchmarks.scaling import Scaling, run
 
-    for path in run(Scaling(out, prior, policy, size, _sizes("--numbers", numbers)), typer.echo):
+    request = Scaling(out, prior, policy, size, workers, batch_size, _sizes("--numbers", numbers))
+    for path in run(request, typer.echo):
         typer.echo(f"written: {path}")
 
 

@@ -55,7 +55,7 @@ def look() -> Iterator[Finding]:
     yield _python()
     for name in NEEDED:
         yield _package(name)
-    for check in (_threads, _bfloat16, _gpu, _tensorboard):
+    for check in (_threads, _bfloat16, _gpu, _drawing, _tensorboard):
         yield _guarded(check)
     yield from _priors()
     yield _disk()
@@ -116,6 +116,15 @@ def _gpu() -> Finding:
     if torch.version.cuda is None:
         return Finding("gpu", "ok", "none used: this is a CPU build of torch")
     return Finding("gpu", "note", "none found", "with an NVIDIA GPU: is its driver new enough for torch's CUDA?")
+
+
+def _drawing() -> Finding:
+    try:
+        importlib.import_module("rdkit.Chem.Draw.rdMolDraw2D")
+    except ImportError as error:
+        hint = "reports come without drawings; on Debian or Ubuntu: apt install libxrender1 libxext6 libexpat1"
+        return Finding("drawing", "note", str(error)[:200], hint)
+    return Finding("drawing", "ok", "reports have drawings of molecules")
 
 
 def _tensorboard() -> Finding:

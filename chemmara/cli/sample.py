@@ -40,6 +40,9 @@ def sample(
     ] = "",
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
+    workers: Annotated[
+        int, typer.Option(min=1, help="processes that look at what was sampled: with a GPU, as many as there are cores")
+    ] = 1,
 ) -> None:
     """Write N raw sequences, exactly as the model draws them; the options change what it draws or what is kept."""
     from rich.console import Console
@@ -52,7 +55,7 @@ def sample(
         done = sample_file(
             prior, out, n=n, valid_only=valid_only, unique=unique, seed=seed, temperature=temperature, top_k=top_k,
             top_p=top_p, prefix=prefix, scaffold=scaffold, precision=precision,
-            device=device, progress=lambda rows: bar.advance(task, rows),
+            device=device, workers=workers, progress=lambda rows: bar.advance(task, rows),
         )  # fmt: skip
     dropped = [f"{done.dropped_invalid:,} invalid"] if valid_only or out.suffix == ".sdf" else []
     dropped += [f"{done.dropped_repeated:,} repeated"] if unique else []

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,9 +16,9 @@ from chemmara.errors import UserError
 from chemmara.language.corpus import HELD_OUT, Corpus, CorpusWriter, hash_smiles
 from chemmara.language.tokenizers import TOKENIZERS, UnreadableText
 from chemmara.language.vocabulary import END, SPECIAL, Vocabulary
+from chemmara.processes import in_order
 
 CHUNK = 2000
-CHUNKS_AHEAD = 4  # chunks in flight for each worker: a slow disk must not let them pile up in memory
 EXAMPLES = 5
 CULPRITS = 8
 
@@ -96,7 +94,7 @@ def prepare(
         writers = [stack.enter_context(CorpusWriter(folder))]
         if holdout:
             writers.append(stack.enter_context(CorpusWriter(folder / HELD_OUT)))
-        for chunk in _converted(convert, _chunks(_lines(files, column), CHUNK), workers):
+        for chunk in in_order(convert, _chunks(_lines(files, column), CHUNK), workers):
             intake.add(chunk, writers, holdout)
         if not writers[0].count:
             raise AllHeldOut if writers[-1].count else _unusable(files, intake.refusals)
@@ -108,23 +106,6 @@ def prepare(
 def _unusable(files: Sequence[str | Path], refusals: Refusals) -> UserError:
     why = f": {refusals.describe()[0]}" if refusals.counts else ""
     return UserError(f"no usable molecule in {', '.join(map(str, files))}{why}")
-
-
-def _converted(
-    convert: Callable[[list[Line]], list[Converted]], chunks: Iterator[list[Line]], workers: int
-) -> Iterator[list[Converted]]:
-    """The chunks, converted, in their order whatever the number of processes."""
-    if workers == 1:
-        yield from map(convert, chunks)
-        return
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        waiting: deque[Future[list[Converted]]] = deque()
-        for chunk in chunks:
-            waiting.append(pool.submit(convert, chunk))
-            if len(waiting) > CHUNKS_AHEAD * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 def _lines(files: Sequence[str | Path], column: str | None) -> Iterator[Line]:

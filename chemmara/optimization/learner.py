@@ -177,9 +177,9 @@ class Learner(pl.LightningModule):
         """Offer the buffer the scored molecules; those to learn from come back."""
         if not self.head.replay.used:
             return []
-        rows = unpadded(ids)
+        rows, nats = unpadded(ids), prior.tolist()
         molecules = {
-            row: Remembered(molecule.smiles, rows[row], molecule.scaffold, float(rewards[row]), float(prior[row]))
+            row: Remembered(molecule.smiles, rows[row], molecule.scaffold, float(rewards[row]), nats[row])
             for row, molecule in enumerate(scored.molecules)
             if molecule is not None and scored.distinct[row] and not np.isnan(rewards[row])
         }
@@ -267,8 +267,8 @@ class Learner(pl.LightningModule):
 def _invalid(ids: Tensor, scored: Scored, prior: Tensor) -> list[Remembered]:
     """The batch's strings that are no molecule, at reward 0, for what is replayed to be raised above them."""
     rows = np.flatnonzero(~scored.valid & scored.learnable).tolist()
-    texts = unpadded(ids)
-    return [Remembered(scored.texts[row], texts[row], "", 0.0, float(prior[row])) for row in rows]
+    texts, nats = unpadded(ids), prior.tolist()
+    return [Remembered(scored.texts[row], texts[row], "", 0.0, nats[row]) for row in rows]
 
 
 def without_dropout(policy: Any) -> Any:

@@ -51,11 +51,7 @@ def sample_sequences(
     """
     import torch
 
-    if not temperature > 0 or max_tokens < 1:
-        raise ValueError(f"temperature and max_tokens must be positive, got {temperature} and {max_tokens}")
-    if top_k < 0 or not 0 < top_p <= 1 or len(prefix) >= max_tokens:
-        raise ValueError(f"top_k {top_k}, top_p {top_p} or a prefix of {len(prefix)} tokens is out of range")
-
+    check_options(temperature, max_tokens, top_k, top_p, prefix)
     device = generator.device
     written = torch.full((n, max_tokens), PAD, dtype=torch.int64, device=device)
     total = torch.zeros(n, dtype=torch.float32, device=device)
@@ -68,14 +64,9 @@ def sample_sequences(
     if prefix:
         written[:, : len(prefix)] = torch.tensor(prefix, device=device)
     for position in range(len(prefix), max_tokens):
-        logits = stepper.step(ids) / temperature
-        logits[:, : START + 1] = -torch.inf
-        if top_k or top_p < 1:
-            logits = _likeliest(logits, top_k, top_p)
-        log_probs = torch.log_softmax(logits, dim=-1)
-        noise = torch.empty_like(log_probs).exponential_(generator=generator)
-        ids = (log_probs - noise.log()).argmax(dim=-1)
-        chosen = log_probs.gather(1, ids[:, None])[:, 0]
+        logits = stepper.step(ids)
+        noise = torch.empty_like(logits).exponential_(generator=generator)
+        ids, chosen = choose(logits, noise, temperature, top_k, top_p)
         written[rows[alive], position] = ids[alive]
         total[rows[alive]] += chosen[alive]
         alive &= ids != END
@@ -90,6 +81,32 @@ def sample_sequences(
     return Sequences(written[:, : position + 1], total)
 
 
+def check_options(temperature: float, max_tokens: int, top_k: int, top_p: float, prefix: Sequence[int]) -> None:
+    """Raise ValueError as :func:`sample_sequences` says."""
+    if not temperature > 0 or max_tokens < 1:
+        raise ValueError(f"temperature and max_tokens must be positive, got {temperature} and {max_tokens}")
+    if top_k < 0 or not 0 < top_p <= 1 or len(prefix) >= max_tokens:
+        raise ValueError(f"top_k {top_k}, top_p {top_p} or a prefix of {len(prefix)} tokens is out of range")
+
+
+def choose(
+    logits: Tensor, noise: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """A token (B,) of each row of logits (B, V), never padding or start, and its log-probability (B,) float32.
+
+    ``noise``: (B, V), drawn from Exp(1).
+    """
+    import torch
+
+    logits = logits / temperature
+    logits[:, : START + 1] = -torch.inf
+    if top_k or top_p < 1:
+        logits = _likeliest(logits, top_k, top_p)
+    log_probs = torch.log_softmax(logits, dim=-1)
+    ids = (log_probs - noise.log()).argmax(dim=-1)
+    return ids, log_probs.gather(1, ids[:, None])[:, 0]
+
+
 def _likeliest(logits: Tensor, top_k: int, top_p: float) -> Tensor:
     """``logits`` (B, V) with -inf in place of all but the likeliest; the likeliest of all always stays."""
     import torch
@@ -99,7 +116,7 @@ def _likeliest(logits: Tensor, top_k: int, top_p: float) -> Tensor:
         ordered[:, top_k:] = -torch.inf
     if top_p < 1:
         probabilities = ordered.softmax(dim=-1)
-        ordered[probabilities.cumsum(dim=-1) - probabilities >= top_p] = -torch.inf
+        ordered.masked_fill_(probabilities.cumsum(dim=-1) - probabilities >= top_p, -torch.inf)
     return torch.full_like(logits, -torch.inf).scatter(1, order, ordered)
 
 

@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from chemmara.language.vocabulary import Vocabulary
 from chemmara.policies.generation import Stepper
 from chemmara.policies.recurrent import GruParameters
-from chemmara.policies.rnn import PlainStepper, RecurrentNetwork
+from chemmara.policies.rnn import PlainStepper, RecurrentNetwork, RecurrentSlots
+from chemmara.policies.slots import SlotStepper
 
 
 class GruPolicy(RecurrentNetwork):
@@ -17,6 +18,7 @@ class GruPolicy(RecurrentNetwork):
 
     architecture = "gru"
     kind = nn.GRU
+    cell = staticmethod(torch.gru)
 
     def __init__(self, vocabulary: Vocabulary, parameters: GruParameters | None = None) -> None:
         super().__init__(vocabulary, parameters or GruParameters())
@@ -24,35 +26,47 @@ class GruPolicy(RecurrentNetwork):
     def stepper(self, size: int, dtype: torch.dtype) -> Stepper:
         return PlainStepper(self) if dtype == torch.float32 else FusedStepper(self, size, dtype)
 
+    def slots(self, size: int, dtype: torch.dtype, max_tokens: int) -> SlotStepper:
+        return RecurrentSlots(FusedStepper(self, size, dtype), dtype)
+
+    def step_weights(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Copies; the embedding and the first layer's input product are one table."""
+        get = self.recurrent.get_parameter
+        weights = {"table": F.linear(self.embedding.weight, get("weight_ih_l0"), get("bias_ih_l0"))}
+        for k in range(self.parameters_.layers):
+            if k:
+                weights |= {f"outer{k}": get(f"weight_ih_l{k}"), f"outer_bias{k}": get(f"bias_ih_l{k}")}
+            weights |= {f"inner{k}": get(f"weight_hh_l{k}"), f"inner_bias{k}": get(f"bias_hh_l{k}")}
+        weights |= {"out": self.output.weight, "out_bias": self.output.bias}
+        return {name: weight.to(dtype) for name, weight in weights.items()}
+
 
 class FusedStepper:
     """One time step on reduced copies of the weights, made once a batch.
 
-    The embedding and the first layer's input product are one table look-up. The state is kept in float32, so that
-    rounding does not build up along the sequence; the products take a reduced copy of it.
+    ``state``: of each layer, in float32, so that rounding does not build up along the sequence; the products take a
+    reduced copy of it.
     """
 
     def __init__(self, policy: GruPolicy, size: int, dtype: torch.dtype) -> None:
-        layers = policy.parameters_.layers
-        get = policy.recurrent.get_parameter
         self.dtype = dtype
-        self.table = F.linear(policy.embedding.weight, get("weight_ih_l0"), get("bias_ih_l0")).to(dtype)
-        self.outer = [(get(f"weight_ih_l{k}").to(dtype), get(f"bias_ih_l{k}").to(dtype)) for k in range(1, layers)]
-        self.inner = [(get(f"weight_hh_l{k}").to(dtype), get(f"bias_hh_l{k}").to(dtype)) for k in range(layers)]
-        self.out_weight, self.out_bias = policy.output.weight.to(dtype), policy.output.bias.to(dtype)
+        self.weights = policy.step_weights(dtype)
         shape = (size, policy.parameters_.hidden_size)
-        self.hidden = [torch.zeros(shape, dtype=torch.float32, device=policy.device) for _ in range(layers)]
+        layers = range(policy.parameters_.layers)
+        self.state = [torch.zeros(shape, dtype=torch.float32, device=policy.device) for _ in layers]
 
     def step(self, ids: Tensor) -> Tensor:
-        given = self.table[ids]
-        for k, state in enumerate(self.hidden):
+        weights = self.weights
+        given = weights["table"][ids]
+        for k, state in enumerate(self.state):
             if k:
-                given = F.linear(self.hidden[k - 1].to(self.dtype), *self.outer[k - 1])
+                given = F.linear(self.state[k - 1].to(self.dtype), weights[f"outer{k}"], weights[f"outer_bias{k}"])
             r, z, n = given.float().chunk(3, 1)
-            from_r, from_z, from_n = F.linear(state.to(self.dtype), *self.inner[k]).float().chunk(3, 1)
+            inner = F.linear(state.to(self.dtype), weights[f"inner{k}"], weights[f"inner_bias{k}"])
+            from_r, from_z, from_n = inner.float().chunk(3, 1)
             new = torch.tanh(n + torch.sigmoid(r + from_r) * from_n)
-            self.hidden[k] = torch.lerp(new, state, torch.sigmoid(z + from_z))
-        return F.linear(self.hidden[-1].to(self.dtype), self.out_weight, self.out_bias).float()
+            self.state[k] = torch.lerp(new, state, torch.sigmoid(z + from_z))
+        return F.linear(self.state[-1].to(self.dtype), weights["out"], weights["out_bias"]).float()
 
     def keep(self, rows: Tensor) -> None:
-        self.hidden = [h[rows] for h in self.hidden]
+        self.state = [part[rows] for part in self.state]

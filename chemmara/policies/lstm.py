@@ -11,7 +11,8 @@ from chemmara.policies.generation import Stepper
 from chemmara.policies.packed import Packing, packed_lstm
 from chemmara.policies.precision import resolve
 from chemmara.policies.recurrent import LstmParameters
-from chemmara.policies.rnn import PlainStepper, RecurrentNetwork
+from chemmara.policies.rnn import PlainStepper, RecurrentNetwork, RecurrentSlots
+from chemmara.policies.slots import SlotStepper
 
 
 class LstmPolicy(RecurrentNetwork):
@@ -19,6 +20,7 @@ class LstmPolicy(RecurrentNetwork):
 
     architecture = "lstm"
     kind = nn.LSTM
+    cell = staticmethod(torch.lstm)
 
     def __init__(self, vocabulary: Vocabulary, parameters: LstmParameters | None = None) -> None:
         super().__init__(vocabulary, parameters or LstmParameters())
@@ -40,40 +42,48 @@ class LstmPolicy(RecurrentNetwork):
     def stepper(self, size: int, dtype: torch.dtype) -> Stepper:
         return PlainStepper(self) if dtype == torch.float32 else FusedStepper(self, size, dtype)
 
+    def slots(self, size: int, dtype: torch.dtype, max_tokens: int) -> SlotStepper:
+        return RecurrentSlots(FusedStepper(self, size, dtype), dtype)
+
+    def step_weights(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Copies: the embedding and the first layer's input product as one table, and each further layer's products
+        as one on [input, hidden]."""
+        get = self.recurrent.get_parameter
+        bias = [get(f"bias_ih_l{k}") + get(f"bias_hh_l{k}") for k in range(self.parameters_.layers)]
+        weights = {"table": F.linear(self.embedding.weight, get("weight_ih_l0"), bias[0]), "l0": get("weight_hh_l0")}
+        for k in range(1, self.parameters_.layers):
+            weights[f"l{k}"] = torch.cat([get(f"weight_ih_l{k}"), get(f"weight_hh_l{k}")], 1)
+            weights[f"bias{k}"] = bias[k]
+        weights |= {"out": self.output.weight, "out_bias": self.output.bias}
+        return {name: weight.to(dtype) for name, weight in weights.items()}
+
 
 class FusedStepper:
     """One time step on reduced copies of the weights, made once a batch.
 
-    The embedding and the first layer's input product are one table look-up, and each further layer is one product on
-    [input, hidden]. The cell state is kept in float32, so that rounding does not build up along the sequence.
+    ``state``: hidden of each layer, then cell of each layer. The cell is kept in float32, so that rounding does not
+    build up along the sequence.
     """
 
     def __init__(self, policy: LstmPolicy, size: int, dtype: torch.dtype) -> None:
-        layers = policy.parameters_.layers
-        get = policy.recurrent.get_parameter
-        biases = [get(f"bias_ih_l{k}") + get(f"bias_hh_l{k}") for k in range(layers)]
-        self.table = F.linear(policy.embedding.weight, get("weight_ih_l0"), biases[0]).to(dtype)
-        self.weights = [get("weight_hh_l0").to(dtype)]
-        for k in range(1, layers):
-            self.weights.append(torch.cat([get(f"weight_ih_l{k}"), get(f"weight_hh_l{k}")], 1).to(dtype))
-        self.biases = [bias.to(dtype) for bias in biases]
-        self.out_weight, self.out_bias = policy.output.weight.to(dtype), policy.output.bias.to(dtype)
+        self.layers = policy.parameters_.layers
+        self.weights = policy.step_weights(dtype)
         shape = (size, policy.parameters_.hidden_size)
-        self.hidden = [torch.zeros(shape, dtype=dtype, device=policy.device) for _ in range(layers)]
-        self.cell = [torch.zeros(shape, dtype=torch.float32, device=policy.device) for _ in range(layers)]
+        kinds = [dtype] * self.layers + [torch.float32] * self.layers
+        self.state = [torch.zeros(shape, dtype=kind, device=policy.device) for kind in kinds]
 
     def step(self, ids: Tensor) -> Tensor:
-        for k in range(len(self.hidden)):
+        weights, state = self.weights, self.state
+        for k in range(self.layers):
             if k == 0:
-                gates = self.table[ids] + F.linear(self.hidden[0], self.weights[0])
+                gates = weights["table"][ids] + F.linear(state[0], weights["l0"])
             else:
-                joined = torch.cat([self.hidden[k - 1], self.hidden[k]], 1)
-                gates = F.linear(joined, self.weights[k], self.biases[k])
+                gates = F.linear(torch.cat([state[k - 1], state[k]], 1), weights[f"l{k}"], weights[f"bias{k}"])
             i, f, g, o = gates.float().chunk(4, 1)
-            self.cell[k] = torch.sigmoid(f) * self.cell[k] + torch.sigmoid(i) * torch.tanh(g)
-            self.hidden[k] = (torch.sigmoid(o) * torch.tanh(self.cell[k])).to(self.hidden[k].dtype)
-        return F.linear(self.hidden[-1], self.out_weight, self.out_bias).float()
+            cell = torch.sigmoid(f) * state[self.layers + k] + torch.sigmoid(i) * torch.tanh(g)
+            state[self.layers + k] = cell
+            state[k] = (torch.sigmoid(o) * torch.tanh(cell)).to(state[k].dtype)
+        return F.linear(state[self.layers - 1], weights["out"], weights["out_bias"]).float()
 
     def keep(self, rows: Tensor) -> None:
-        self.hidden = [h[rows] for h in self.hidden]
-        self.cell = [c[rows] for c in self.cell]
+        self.state = [part[rows] for part in self.state]

@@ -14,6 +14,7 @@ from chemmara.policies.generation import Stepper, concatenate, sample_sequences
 from chemmara.policies.memory import keep_freed_memory
 from chemmara.policies.policy import MAX_TOKENS, Sequences
 from chemmara.policies.precision import Precision, autocast, resolve
+from chemmara.policies.slots import SlotStepper, sample_in_slots
 
 SAMPLE_BATCH = 512
 
@@ -21,11 +22,13 @@ SAMPLE_BATCH = 512
 class TokenNetwork(nn.Module):
     """pi(token | tokens before), a :class:`chemmara.policies.policy.Policy`.
 
-    A network adds :meth:`logits` and :meth:`stepper`. ``precision`` sets the format of the matrix products in training,
-    sampling and log_prob alike; sums over tokens and the softmax are float32 always.
+    A network adds :meth:`logits`, :meth:`stepper` and :meth:`slots`. ``precision`` sets the format of the matrix
+    products in training, sampling and log_prob alike; sums over tokens and the softmax are float32 always.
     """
 
     architecture: str
+    slot_limit = 4096
+    """Sequences that a GPU writes side by side."""
 
     def __init__(self, vocabulary: Vocabulary, parameters: Any) -> None:
         super().__init__()
@@ -40,6 +43,10 @@ class TokenNetwork(nn.Module):
 
     def stepper(self, size: int, dtype: torch.dtype) -> Stepper:
         """The state of ``size`` sequences that are being written, with weights of ``dtype``."""
+        raise NotImplementedError
+
+    def slots(self, size: int, dtype: torch.dtype, max_tokens: int) -> SlotStepper:
+        """``size`` sequences that a GPU writes, with weights of ``dtype``; ``max_tokens`` positions at most."""
         raise NotImplementedError
 
     @property
@@ -77,12 +84,18 @@ class TokenNetwork(nn.Module):
         """``n`` sequences, as :func:`sample_sequences` draws them, with their log-probabilities."""
         reduced = resolve(self.precision, self.device) == "bfloat16"
         dtype = torch.bfloat16 if reduced else torch.float32
-        parts = []
-        for start in range(0, n, SAMPLE_BATCH):
-            size = min(SAMPLE_BATCH, n - start)
-            part = sample_sequences(
-                self.stepper(size, dtype), size, generator=generator, temperature=temperature, max_tokens=max_tokens,
-                top_k=top_k, top_p=top_p, prefix=prefix,
-            )  # fmt: skip
-            parts.append(part)
-        return concatenate(parts)
+        draw = sample_in_slots if in_slots(self.device) else _in_turn
+        return draw(
+            self, n, dtype, generator=generator, temperature=temperature, max_tokens=max_tokens,
+            top_k=top_k, top_p=top_p, prefix=prefix,
+        )  # fmt: skip
+
+
+def in_slots(device: torch.device) -> bool:
+    """Whether a device is sooner done with steps of fixed size than with ever fewer rows."""
+    return device.type == "cuda"
+
+
+def _in_turn(policy: TokenNetwork, n: int, dtype: torch.dtype, **options: Any) -> Sequences:
+    sizes = (min(SAMPLE_BATCH, n - start) for start in range(0, n, SAMPLE_BATCH))
+    return concatenate([sample_sequences(policy.stepper(size, dtype), size, **options) for size in sizes])

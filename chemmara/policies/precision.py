@@ -9,7 +9,8 @@ agree within 1e-4.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -42,6 +43,20 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
     """The context in which a forward pass runs at this precision."""
     import torch
 
-    if resolve(precision, device) == "float32":
-        return nullcontext()
-    return torch.autocast(device.type, dtype=torch.bfloat16)
+    if resolve(precision, device) == "bfloat16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return _without_tf32() if device.type == "cuda" else nullcontext()
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    """cuDNN rounds the inputs of float32 products to ten bits unless told otherwise; a float32 that was asked for is
+    one, or what is sampled and its log_prob would differ by 1e-3."""
+    import torch
+
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before

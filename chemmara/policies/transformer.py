@@ -10,6 +10,7 @@ from chemmara.language.vocabulary import Vocabulary
 from chemmara.policies.attention import TransformerParameters
 from chemmara.policies.generation import Stepper
 from chemmara.policies.network import TokenNetwork
+from chemmara.policies.slots import SlotStepper
 
 ROTARY_BASE = 10_000.0
 SPREAD = 0.02  # of the weights at the start, as in GPT-2
@@ -20,6 +21,7 @@ class TransformerPolicy(TokenNetwork):
     """Embedding, layers of causal attention and feed-forward with RMS norm before each, norm, tied output."""
 
     architecture = "transformer"
+    slot_limit = 512  # each has a cache of keys and values
 
     def __init__(self, vocabulary: Vocabulary, parameters: TransformerParameters | None = None) -> None:
         super().__init__(vocabulary, parameters or TransformerParameters())
@@ -52,6 +54,21 @@ class TransformerPolicy(TokenNetwork):
 
     def stepper(self, size: int, dtype: torch.dtype) -> Stepper:
         return CachedStepper(self, size, dtype)
+
+    def slots(self, size: int, dtype: torch.dtype, max_tokens: int) -> SlotStepper:
+        return TransformerSlots(self, size, dtype, max_tokens)
+
+    def step_weights(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Copies in ``dtype`` of what is multiplied with; the embedding and the norms are as they are."""
+        weights = {
+            "embedding": self.embedding.weight,
+            "norm.weight": self.norm.weight,
+            "out": self.output_weight.to(dtype),
+        }
+        for number, layer in enumerate(self.layers):
+            for name, weight in layer.named_parameters():
+                weights[f"{number}.{name}"] = weight if "norm" in name else weight.to(dtype)
+        return weights
 
 
 class Layer(nn.Module):
@@ -94,38 +111,52 @@ def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1).to(x.dtype)
 
 
-class CachedStepper:
-    """One time step with the keys and values of the tokens before in a cache that grows with the sequence.
+class TransformerStep:
+    """One time step on copies of the weights; the stream between layers and the norms are float32."""
 
-    Weights are copies in ``dtype``, made once a batch; the stream between layers and the norms are float32.
-    """
+    def __init__(self, policy: TransformerPolicy, dtype: torch.dtype) -> None:
+        p = policy.parameters_
+        self.depth, self.heads, self.size, self.dtype = p.layers, p.heads, p.width // p.heads, dtype
+        self.weights = policy.step_weights(dtype)
+
+    def step_at(self, ids: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+        """Logits (B, V) after ids (B,), whose queries and keys are turned by ``turn``."""
+        weights = self.weights
+        x = weights["embedding"][ids]
+        for k in range(self.depth):
+            qkv = self._product(self._norm(x, f"{k}.norm.weight"), f"{k}.qkv.weight")
+            x = x + self._product(self._attend(k, qkv, turn), f"{k}.back.weight").float()
+            up = self._product(self._norm(x, f"{k}.norm2.weight"), f"{k}.up.weight")
+            x = x + self._product(F.gelu(up), f"{k}.down.weight").float()
+        return self._product(self._norm(x, "norm.weight"), "out").float()
+
+    def _norm(self, x: Tensor, name: str) -> Tensor:
+        return F.rms_norm(x, x.shape[-1:], self.weights[name]).to(self.dtype)
+
+    def _product(self, x: Tensor, name: str) -> Tensor:
+        return F.linear(x, self.weights[name])
+
+    def _attend(self, number: int, qkv: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+        """Attention (B, width) of the newest token to itself and all before; its key and value join the cache."""
+        raise NotImplementedError
+
+
+class CachedStepper(TransformerStep):
+    """All sequences at one position, their keys and values in a cache that grows with them."""
 
     def __init__(self, policy: TransformerPolicy, size: int, dtype: torch.dtype) -> None:
-        p = policy.parameters_
-        self.heads, self.size, self.dtype = p.heads, p.width // p.heads, dtype
-        self.embedding, self.output = policy.embedding.weight, policy.output_weight.to(dtype)
-        self.norm = policy.norm
-        self.layers: list[Layer] = list(policy.layers)  # type: ignore[arg-type]
-        names = ("qkv", "back", "up", "down")
-        self.weights = [[layer.get_parameter(f"{name}.weight").to(dtype) for name in names] for layer in self.layers]
+        super().__init__(policy, dtype)
         self.length = 0
-        shape = (len(self.layers), 2, size, self.heads, 0, self.size)
-        self.cache = torch.zeros(shape, dtype=dtype, device=policy.device)
+        self.cache = torch.zeros((self.depth, 2, size, self.heads, 0, self.size), dtype=dtype, device=policy.device)
 
     def step(self, ids: Tensor) -> Tensor:
         if self.length == self.cache.shape[4]:
             self.cache = F.pad(self.cache, (0, 0, 0, CACHE_CHUNK))
-        x = self.embedding[ids]
-        turn = rotary(torch.tensor([self.length], device=ids.device), self.size)
-        for number, layer in enumerate(self.layers):
-            qkv, back, up, down = self.weights[number]
-            x = x + F.linear(self._attend(number, F.linear(layer.norm(x).to(self.dtype), qkv), turn), back).float()
-            x = x + F.linear(F.gelu(F.linear(layer.norm2(x).to(self.dtype), up)), down).float()
+        logits = self.step_at(ids, rotary(torch.tensor([self.length], device=ids.device), self.size))
         self.length += 1
-        return F.linear(self.norm(x).to(self.dtype), self.output).float()
+        return logits
 
     def _attend(self, number: int, qkv: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-        """Attention (B, width) of the newest token to itself and all before; its key and value join the cache."""
         q, k, v = qkv.view(len(qkv), 3, self.heads, 1, self.size).unbind(1)
         cache = self.cache[number]
         cache[0, :, :, self.length] = rotate(k, turn)[:, :, 0]
@@ -135,3 +166,35 @@ class CachedStepper:
 
     def keep(self, rows: Tensor) -> None:
         self.cache = self.cache[:, :, rows]
+
+
+class TransformerSlots(TransformerStep):
+    """Each sequence at a position of its own; what the cache holds of those before it is hidden by a mask."""
+
+    def __init__(self, policy: TransformerPolicy, size: int, dtype: torch.dtype, max_tokens: int) -> None:
+        super().__init__(policy, dtype)
+        # A weight that is of this dtype already is the policy's own, and an update may not change it under a graph.
+        self.weights = {name: weight.detach().clone() for name, weight in self.weights.items()}
+        shape = (self.depth, 2, size, max_tokens, self.heads, self.size)
+        self.cache = torch.zeros(shape, dtype=dtype, device=policy.device)
+        self.rows, self.places = (torch.arange(number, device=policy.device) for number in (size, max_tokens))
+
+    def load(self, policy: TransformerPolicy) -> None:
+        for name, weight in policy.step_weights(self.dtype).items():
+            self.weights[name].copy_(weight)
+
+    def step(self, ids: Tensor, position: Tensor) -> Tensor:
+        self.position = position
+        self.seen = (self.places <= position[:, None])[:, None, None]  # (S, 1, 1, T)
+        cos, sin = rotary(position, self.size)
+        return self.step_at(ids, (cos[:, None, None], sin[:, None, None]))
+
+    def _attend(self, number: int, qkv: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+        q, k, v = qkv.view(len(qkv), 3, self.heads, 1, self.size).unbind(1)
+        keys, values = self.cache[number].unbind(0)
+        keys[self.rows, self.position] = rotate(k, turn)[:, :, 0]
+        values[self.rows, self.position] = v[:, :, 0]
+        mixed = F.scaled_dot_product_attention(
+            rotate(q, turn), keys.transpose(1, 2), values.transpose(1, 2), attn_mask=self.seen
+        )
+        return mixed.flatten(1)

@@ -150,10 +150,15 @@ def _brief(value: float) -> str:
 def _draw(smiles: str) -> Any:
     """The drawing as trusted markup: RDKit writes it from the atoms alone, no text of ours goes in."""
     from markupsafe import Markup
-    from rdkit.Chem.Draw import rdMolDraw2D
 
     molecule = read(smiles).molecule
     if molecule is None:
+        return ""
+    try:
+        from rdkit.Chem.Draw import rdMolDraw2D
+    except (
+        ImportError
+    ):  # RDKit's drawing needs libraries of X that a bare container has not: no reason to lose a report
         return ""
     drawer = rdMolDraw2D.MolDraw2DSVG(220, 160)
     with quiet():

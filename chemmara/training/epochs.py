@@ -116,7 +116,10 @@ def sample_quality(
 
 
 class ProgressLine(pl.Callback):
-    """A progress bar for the epoch, with loss and speed."""
+    """A progress bar for the epoch, with the loss, renewed every so often: reading a number off a GPU stops it."""
+
+    EVERY = 0.25  # seconds
+    _next = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, module: Any) -> None:
         from rich.console import Console
@@ -130,6 +133,9 @@ class ProgressLine(pl.Callback):
         self.bar.start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, *_: Any) -> None:
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + self.EVERY
         loss = float(outputs["loss"]) * module.mean_length
         text = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {loss:.2f} nats a molecule"
         self.bar.update(self.task, completed=trainer.fit_loop.batch_idx + 1, description=text)

@@ -9,8 +9,12 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from chemmara.chemistry.files import read_records
 from chemmara.chemistry.molecules import read
+from chemmara.language.corpus import hash_smiles
 
 
 def prior_quality(
@@ -36,23 +40,21 @@ def prior_quality(
     distinct = dict.fromkeys(valid)
     figures = {"samples": n, "validity": len(valid) / n, "uniqueness": len(distinct) / max(len(valid), 1)}
     if training:
-        figures["novelty"] = share_new(distinct, training)
+        figures["novelty"] = share_new(distinct, hashes_of(training))
     return {**figures, "molecules_per_second": n / seconds, "threads": torch.get_num_threads()}
 
 
-def share_new(smiles: Iterable[str], training: Sequence[str | Path]) -> float:
-    """Share of the distinct canonical SMILES that are in none of the files, which are streamed; NaN for none."""
-    unknown = dict.fromkeys(smiles)
-    distinct = len(unknown)
-    for path in training:
-        for record in read_records(path):
-            # A file of canonical SMILES needs no parsing; any other line is read first.
-            if unknown.pop(record.smiles, 0) is None:
-                continue
-            molecule = read(record.smiles).molecule
-            if molecule is not None:
-                unknown.pop(molecule.smiles, None)
-    return len(unknown) / distinct if distinct else math.nan
+def hashes_of(files: Sequence[str | Path]) -> NDArray[np.uint64]:
+    """Of the molecules in files of any number, which are streamed: eight bytes each, sorted."""
+    readings = (read(record.smiles) for path in files for record in read_records(path))
+    found = (hash_smiles(reading.molecule.smiles) for reading in readings if reading.molecule)
+    return np.unique(np.fromiter(found, np.uint64))
+
+
+def share_new(smiles: Iterable[str], known: NDArray[np.uint64]) -> float:
+    """Share of the distinct canonical SMILES whose hash is not among ``known``; NaN for none."""
+    own = np.fromiter({hash_smiles(text) for text in smiles}, np.uint64)
+    return float(np.isin(own, known, invert=True).mean()) if len(own) else math.nan
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

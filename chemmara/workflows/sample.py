@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from chemmara.chemistry.molecules import Molecule, read
 from chemmara.config import check
 from chemmara.errors import UserError
 from chemmara.policies.catalog import find_prior
+from chemmara.processes import in_order
 from chemmara.reporting.export import replacing
 from chemmara.reporting.tables import number, quote
 from chemmara.workflows.seen import Seen
@@ -21,7 +23,14 @@ if TYPE_CHECKING:
     import torch
 
 BATCH = 512
+GPU_BATCH = 16_384  # a GPU is at its best with sequences waiting for the places of those that have ended
+CHUNK = 512  # texts that a process parses at a time
 SUFFIXES = (".smi", ".csv", ".sdf")
+
+Text = tuple[str, float]
+"""A sequence as sampled, and its log-probability."""
+Looked = tuple[str | None, str]
+"""(canonical SMILES, or None for what is no molecule; the entry of the file, an SDF's without its name)."""
 
 
 @dataclass
@@ -42,6 +51,7 @@ def sample_file(
     n: int,
     valid_only: bool = False,
     unique: bool = False,
+    workers: int = 1,
     progress: Callable[[int], None] = lambda rows: None,
     **settings: Any,
 ) -> Sampled:
@@ -50,8 +60,8 @@ def sample_file(
     ``valid_only`` drops what is no molecule (an .sdf can hold nothing else), ``unique`` every further sequence of a
     molecule (or of an invalid text) that was written before: both write fewer than ``n``. ``settings`` are those of
     :class:`SampleSettings`. SMILES are as sampled, log_prob (nats, total) is theirs under the distribution drawn from,
-    given the beginning that was asked for. Whatever ``n``, a batch is in memory, and with ``unique`` eight bytes a
-    molecule. Raises :class:`UserError`.
+    given the beginning that was asked for. ``workers`` processes look at what was sampled, which changes no result.
+    Whatever ``n``, a few batches are in memory, and with ``unique`` eight bytes a molecule. Raises :class:`UserError`.
     """
     checked = check(SampleSettings, {"n": n, **settings}, "sample")
     out = Path(out)
@@ -72,24 +82,32 @@ def sample_file(
     with replacing(out) as stream:
         if out.suffix == ".csv":
             stream.write("SMILES,log_prob,valid\n")
-        for text, log_prob in _draw(policy, generator, checked, starts):
-            molecule = read(text).molecule
-            done.drawn += 1
-            done.valid += molecule is not None
-            if done.drawn % BATCH == 0:
-                progress(BATCH)
-            if molecule is None and (valid_only or out.suffix == ".sdf"):
-                done.dropped_invalid += 1
-            elif unique and not seen.add(molecule.smiles if molecule else f" {text}"):
-                done.dropped_repeated += 1
-            else:
-                done.written += 1
-                stream.write(_entry(out.suffix, text, log_prob, molecule, done.written))
+        look = partial(_look, suffix=out.suffix)
+        for chunk in in_order(look, _draw(policy, generator, checked, starts), workers):
+            for smiles, entry in chunk:
+                done.drawn += 1
+                done.valid += smiles is not None
+                if smiles is None and (valid_only or out.suffix == ".sdf"):
+                    done.dropped_invalid += 1
+                elif unique and not seen.add(smiles or f" {entry}"):
+                    done.dropped_repeated += 1
+                else:
+                    done.written += 1
+                    stream.write(f"sample-{done.written:07d}{entry}" if out.suffix == ".sdf" else entry)
+            progress(len(chunk))
     return done
 
 
-def _entry(suffix: str, text: str, log_prob: float, molecule: Molecule | None, count: int) -> str:
-    """One sequence as it stands in the file."""
+def _look(chunk: list[Text], suffix: str) -> list[Looked]:
+    """Parse sequences, and write each as it will stand in the file."""
+    molecules = [read(text).molecule for text, _ in chunk]
+    return [
+        (molecule.smiles if molecule else None, _entry(suffix, text, log_prob, molecule))
+        for (text, log_prob), molecule in zip(chunk, molecules, strict=True)
+    ]
+
+
+def _entry(suffix: str, text: str, log_prob: float, molecule: Molecule | None) -> str:
     if suffix == ".csv":
         return f"{quote(text)},{number(log_prob)},{molecule is not None}\n"
     if suffix == ".smi" or molecule is None:
@@ -99,17 +117,18 @@ def _entry(suffix: str, text: str, log_prob: float, molecule: Molecule | None, c
 
     mol = Chem.Mol(molecule.mol)
     rdDepictor.Compute2DCoords(mol)
-    for key, value in {"_Name": f"sample-{count:07d}", "SMILES": text, "log_prob": number(log_prob)}.items():
+    for key, value in {"_Name": "", "SMILES": text, "log_prob": number(log_prob)}.items():
         mol.SetProp(key, value)
     return str(Chem.SDWriter.GetText(mol))
 
 
 def _draw(
     policy: Any, generator: torch.Generator, settings: SampleSettings, starts: list[list[int]]
-) -> Iterator[tuple[str, float]]:
-    """Batches that begin with each of ``starts`` in turn."""
+) -> Iterator[list[Text]]:
+    """Chunks of batches that begin with each of ``starts`` in turn."""
     left, turn = settings.n, 0
-    largest = min(BATCH, -(-settings.n // len(starts)))
+    batch = GPU_BATCH if policy.device.type == "cuda" else BATCH
+    largest = min(batch, -(-settings.n // len(starts)))
     while left > 0:
         size = min(largest, left)
         sampled = policy.sample(
@@ -117,6 +136,7 @@ def _draw(
             top_k=settings.top_k, top_p=settings.top_p, prefix=starts[turn % len(starts)],
         )  # fmt: skip
         texts = policy.vocabulary.decode(sampled.ids.cpu().numpy())
-        yield from zip(texts, sampled.log_prob.tolist(), strict=True)
+        both = list(zip(texts, sampled.log_prob.tolist(), strict=True))
+        yield from (both[at : at + CHUNK] for at in range(0, size, CHUNK))
         left -= size
         turn += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,16 @@ def test_csv_has_the_log_probabilities(tiny_prior: Path, tmp_path: Path) -> None
         with torch.no_grad():
             again = float(policy.log_prob(torch.from_numpy(policy.vocabulary.encode_batch([row["SMILES"]]))))
         assert float(row["log_prob"]) == pytest.approx(again, abs=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".csv", ".sdf"])
+def test_processes_change_no_result(tiny_prior: Path, tmp_path: Path, suffix: str) -> None:
+    for workers in (1, 2):
+        out = tmp_path / f"{workers}{suffix}"
+        result = invoke("sample", tiny_prior, "-n", N, "-o", out, "--unique", "--workers", workers)
+        assert result.exit_code == 0, result.output
+    assert (tmp_path / f"1{suffix}").read_bytes() == (tmp_path / f"2{suffix}").read_bytes()
 
 
 def test_options_drop_and_say_so(tiny_prior: Path, tmp_path: Path) -> None:
@@ -184,6 +195,14 @@ def test_doctor_finds_this_installation_sound(tmp_path: Path, monkeypatch: pytes
     assert result.exit_code == 0, result.stdout
     for subject in ("python", "torch", "rdkit", "processor", "bfloat16", "gpu", "tensorboard", "prior", "directory"):
         assert subject in result.stdout
+
+
+def test_doctor_says_what_a_bare_container_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rdkit.Chem.Draw", None)
+    monkeypatch.delitem(sys.modules, "rdkit.Chem.Draw.rdMolDraw2D", raising=False)
+    result = invoke("doctor")
+    assert result.exit_code == 0, result.output
+    assert "libxrender1" in result.stdout
 
 
 def test_doctor_says_what_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:

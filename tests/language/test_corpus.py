@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from chemmara import processes
 from chemmara.chemistry.molecules import read
 from chemmara.errors import UserError
 from chemmara.language.corpus import HELD_OUT, Corpus, hash_smiles
 from chemmara.language.intake import prepare
 from chemmara.language.vocabulary import PAD, Vocabulary
+from chemmara.processes import in_order
 
 MOLECULES = ["CC(=O)Nc1ccc(O)cc1", "OC(=O)c1ccccc1OC(C)=O", "C(Br)CCl"]
 CANONICAL = ["CC(=O)Nc1ccc(O)cc1", "CC(=O)Oc1ccccc1C(=O)O", "ClCCBr"]
@@ -157,7 +159,6 @@ def test_rows_are_gathered_from_memory_maps(make_corpus: Callable[..., Corpus], 
 
 def test_reading_ahead_is_bounded(monkeypatch) -> None:
     """A file larger than memory must not pile up in front of the workers."""
-    from chemmara.language import intake
 
     class Now:
         def __init__(self, *_: object) -> None: ...
@@ -172,10 +173,10 @@ def test_reading_ahead_is_bounded(monkeypatch) -> None:
             done.set_result(function(chunk))
             return done
 
-    monkeypatch.setattr(intake, "ProcessPoolExecutor", Now)
+    monkeypatch.setattr(processes, "ProcessPoolExecutor", Now)
     drawn: list[int] = []
     chunks = (drawn.append(n) or [("C", "x")] for n in range(1000))
-    results = intake._converted(lambda chunk: [(["C"], "C", "x")], chunks, 2)
+    results = in_order(lambda chunk: [(["C"], "C", "x")], chunks, 2)
     for _ in range(10):
         next(results)
-    assert len(drawn) <= 10 + 2 * intake.CHUNKS_AHEAD + 1
+    assert len(drawn) <= 10 + 2 * processes.AHEAD + 1

@@ -49,6 +49,15 @@ def test_report_is_one_file_with_drawings_and_curves(make_runs: MakeRuns) -> Non
     assert render(find_run(folder)) == render(find_run(folder))
 
 
+def test_report_without_drawings_where_rdkit_cannot_draw(make_runs: MakeRuns, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RDKit's drawing needs libraries of X, which a bare container has not."""
+    folder = make_runs("mara/seed-0", samples=[("c1ccccc1C", 0.75), ("CCO", 0.5)] * 3) / "mara" / "seed-0"
+    monkeypatch.setitem(sys.modules, "rdkit.Chem.Draw", None)
+    text = render(find_run(folder))
+    assert text.count("<svg") == 3  # the curves
+    assert "Cc1ccccc1" in text
+
+
 def test_every_column_of_molecules_csv_is_explained() -> None:
     assert list(COLUMN_MEANINGS) == [*BEFORE_LABELS, "<label>", "<label>_score", *AFTER_LABELS]
 

@@ -11,12 +11,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from chemmara.chemistry.files import read_records
 from chemmara.chemistry.molecules import Molecule, read
 from chemmara.errors import UserError
 from chemmara.policies.catalog import Prior, bundled, find_prior
+from chemmara.workflows.quality import hashes_of, share_new
 
 BATCH = 512
+LIKELIHOOD_BATCH = 128  # every token of a batch is in memory with all gates of a layer
 DIVERSE = 2000  # molecules that the internal diversity is of: its cost grows with the square
 REFERENCE = 10_000  # molecules of the test file that distributions are compared with
 FCD_PACKAGES = ("fcd_torch", "fcd")
@@ -79,13 +84,14 @@ def run(request: Request, say: Callable[[str], None]) -> list[Path]:
     for path in request.train:
         next(read_records(path), None)
     reference = _reference(request.test)
+    known = hashes_of(request.train) if request.train else None
     distance = _fcd(say) if request.test else None
     if request.out.is_file():
         raise UserError(f"'{request.out}' is a file; the tables need a directory")
     request.out.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     for prior in priors:
-        rows.append({"prior": prior.name, "samples": request.n, **_measure(prior, request, reference, distance)})
+        rows.append({"prior": prior.name, "samples": request.n, **_measure(prior, request, known, reference, distance)})
         files = _write(request, rows)
         say(f"{prior.name}: {', '.join(f'{f.label} {_shown(rows[-1], f)}' for f in FIGURES if f.name in rows[-1])}")
     return files
@@ -101,13 +107,16 @@ def _reference(path: Path | None) -> list[Molecule]:
 
 
 def _measure(
-    prior: Prior, request: Request, reference: list[Molecule], distance: Callable[..., float] | None
+    prior: Prior,
+    request: Request,
+    known: NDArray[np.uint64] | None,
+    reference: list[Molecule],
+    distance: Callable[..., float] | None,
 ) -> dict[str, float]:
     import torch
 
     from chemmara.metrics.diversity import internal_diversity
     from chemmara.policies.storage import load_policy
-    from chemmara.workflows.quality import share_new
 
     policy = load_policy(prior)
     policy.precision = request.precision
@@ -123,8 +132,8 @@ def _measure(
         "intdiv": internal_diversity(texts[:DIVERSE]),
         "scaffolds": len(own) / len(distinct) if distinct else math.nan,
     }
-    if request.train:
-        figures["novelty"] = share_new(texts, request.train)
+    if known is not None:
+        figures["novelty"] = share_new(texts, known)
     if reference:
         figures["scaffold_overlap"] = _cosine(own, Counter(m.scaffold for m in reference if m.scaffold))
         figures |= _distances(distinct, reference)
@@ -178,8 +187,9 @@ def _likelihood(policy: Any, reference: Sequence[Molecule]) -> dict[str, float]:
     rows.sort(key=len)  # little padding
     total = 0.0
     with torch.no_grad():
-        for start in range(0, len(rows), BATCH):
-            total -= float(policy.log_prob(torch.from_numpy(pad(rows[start : start + BATCH]))).double().sum())
+        for start in range(0, len(rows), LIKELIHOOD_BATCH):
+            ids = torch.from_numpy(pad(rows[start : start + LIKELIHOOD_BATCH]))
+            total -= float(policy.log_prob(ids).double().sum())
     return {"nll": total / len(rows) if rows else math.nan, "unreadable": unreadable}
 
 

@@ -32,12 +32,17 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Scaling:
-    """What is asked for: ``prior`` is sampled, and a network of ``policy`` and ``size`` trained on the samples."""
+    """What is asked for: ``prior`` is sampled, and a network of ``policy`` and ``size`` trained on the samples.
+
+    ``workers``: processes that parse molecules; ``batch_size``: of the training.
+    """
 
     out: Path
     prior: str = "chembl"
     policy: str = "lstm"
     size: str = "small"
+    workers: int = 1
+    batch_size: int = 128
     numbers: tuple[int, ...] = NUMBERS
 
 
@@ -70,13 +75,15 @@ def _measure(request: Scaling, number: int, known: Set[tuple[str, str, int]]) ->
     sampling = {"what": SAMPLING, "network": request.prior, "molecules": number}
     training = {"what": TRAINING, "network": f"{request.policy} {request.size}", "molecules": number}
     samples = request.out / f"samples-{number}.smi"
+    workers = ["--workers", str(request.workers)]
     trained = _key(training) in known
     if _key(sampling) not in known or not (trained or samples.is_file()):
-        yield sampling | _timed(["sample", request.prior, "-n", str(number), "-o", str(samples)])
+        yield sampling | _timed(["sample", request.prior, "-n", str(number), "-o", str(samples), *workers])
     if not trained:
         with tempfile.TemporaryDirectory(dir=request.out) as folder:
-            shape = ["--policy", request.policy, "--size", request.size, "--epochs", "1"]
-            yield training | _timed(["train", str(samples), "-o", str(Path(folder) / "prior"), *shape])
+            shape = ["--policy", request.policy, "--size", request.size, "--batch-size", str(request.batch_size)]
+            where = ["-o", str(Path(folder) / "prior"), "--epochs", "1", *workers]
+            yield training | _timed(["train", str(samples), *where, *shape])
     samples.unlink(missing_ok=True)
 
 

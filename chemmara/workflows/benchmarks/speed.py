@@ -21,6 +21,7 @@ SAMPLING_BATCHES = (64, 128, 512)
 TRAINING_BATCHES = (64, 128, 256)
 STEP = 64
 MAX_TOKENS = 160
+MOLECULES = 512
 HEAD = ("policy", "device", "threads", "what", "batch", "precision", "molecules_per_second", "tokens_per_second",
         "times_plain", "seconds", "memory_mb")  # fmt: skip
 
@@ -106,7 +107,8 @@ def _policy_rows(name: str, request: Speed) -> Iterator[Row]:
     device = pick_device(request.device)
     policy = _load(name, device)
     # A prior is trained on what it writes itself, for its tokens are its own; fresh weights on what chembl writes.
-    molecules = _molecules("chembl" if name in POLICIES else name, device)
+    number = max(MOLECULES, *(2 * batch for batch in request.training))
+    molecules = _molecules("chembl" if name in POLICIES else name, device, number)
     same = {"policy": name, "device": str(device), "threads": torch.get_num_threads()}
     for batch in request.sampling:
         yield from _compare({**same, "what": "sampling", "batch": batch}, _sampling(policy, batch), request, batch)
@@ -117,15 +119,15 @@ def _policy_rows(name: str, request: Speed) -> Iterator[Row]:
     yield from _compare({**same, "what": "optimisation step", "batch": STEP}, step, request, STEP)
 
 
-def _molecules(prior: str, device: Any) -> Any:
-    """512 sequences of real lengths, in random order: what a prior writes."""
+def _molecules(prior: str, device: Any, number: int) -> Any:
+    """Sequences of real lengths, in random order: what a prior writes."""
     import torch
 
     from chemmara.policies.catalog import find_prior
     from chemmara.policies.storage import load_policy
 
     generator = torch.Generator(device=device).manual_seed(0)
-    return load_policy(find_prior(prior), device).sample(512, generator=generator, max_tokens=MAX_TOKENS).ids
+    return load_policy(find_prior(prior), device).sample(number, generator=generator, max_tokens=MAX_TOKENS).ids
 
 
 def _sampling(policy: Any, batch: int) -> dict[str, Side]:

@@ -1,0 +1,162 @@
+"""Sampling on a GPU: one step, captured once as a CUDA graph, replayed until all sequences are written.
+
+A step of a small network is some sixty kernels of microseconds. To ask for them one by one takes longer than to run
+them, and to read back which sequences have ended stops the GPU. A graph is asked for at once and needs tensors of fixed
+size: so the places of sequences that have ended are not dropped, they take up the next ones. The same steps run without
+a graph on any device, which is how they are tested where there is no GPU.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from chemmara.language.vocabulary import END, PAD, START
+from chemmara.policies.generation import check_options, choose, concatenate
+from chemmara.policies.policy import MAX_TOKENS, Sequences
+
+if TYPE_CHECKING:
+    from chemmara.policies.network import TokenNetwork
+
+LEAST = 64  # slots: fewer take a GPU as long
+MOST = 65_536  # sequences written in one go
+LOOK = 16  # steps between two looks at whether all is written: each look stops the GPU for a moment
+GRAPHS = 8  # of a policy that are kept, one for each size and set of options
+
+
+class SlotStepper(Protocol):
+    """A fixed number of slots that are written side by side, each at a place of its own."""
+
+    def load(self, policy: Any) -> None:
+        """Take over the weights that the policy has now."""
+        ...
+
+    def step(self, ids: Tensor, position: Tensor) -> Tensor:
+        """Logits (S, V) float32 of the next tokens, after ids (S,) at positions (S,). Position 0 begins anew.
+
+        All memory that outlives the step stays where it is.
+        """
+        ...
+
+
+_kept: WeakKeyDictionary[Any, OrderedDict[Any, Slots]] = WeakKeyDictionary()
+
+
+def sample_in_slots(
+    policy: TokenNetwork,
+    n: int,
+    dtype: torch.dtype,
+    *,
+    generator: torch.Generator,
+    temperature: float = 1.0,
+    max_tokens: int = MAX_TOKENS,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    prefix: Sequence[int] = (),
+) -> Sequences:
+    """As :func:`chemmara.policies.generation.sample_sequences`, with weights of ``dtype`` on the policy's device."""
+    check_options(temperature, max_tokens, top_k, top_p, prefix)
+    parts = []
+    for start in range(0, n, MOST):
+        size = min(MOST, n - start)
+        capacity = max(LEAST, 1 << (size - 1).bit_length())
+        key = (capacity, dtype, policy.device, temperature, max_tokens, top_k, top_p, tuple(prefix))
+        kept = _kept.setdefault(policy, OrderedDict())
+        if key not in kept:
+            kept[key] = Slots(policy, capacity, dtype, temperature, max_tokens, top_k, top_p, prefix)
+        kept.move_to_end(key)
+        while len(kept) > GRAPHS:
+            kept.popitem(last=False)
+        parts.append(kept[key].write(policy, size, generator))
+    return concatenate(parts)
+
+
+class Slots:
+    """Room for ``capacity`` sequences of ``max_tokens``, and the slots that write them."""
+
+    def __init__(
+        self,
+        policy: TokenNetwork,
+        capacity: int,
+        dtype: torch.dtype,
+        temperature: float,
+        max_tokens: int,
+        top_k: int,
+        top_p: float,
+        prefix: Sequence[int],
+    ) -> None:
+        self.capacity, self.max_tokens = capacity, max_tokens
+        self.options = (temperature, top_k, top_p)
+        size, device = min(capacity, policy.slot_limit), policy.device
+        self.stepper = policy.slots(size, dtype, max_tokens)
+        self.noise = torch.ones((size, len(policy.vocabulary)), dtype=torch.float32, device=device)
+        # The spare last row takes what idle slots write.
+        self.written = torch.full((capacity + 1, max_tokens), PAD, dtype=torch.int64, device=device)
+        self.total = torch.zeros(capacity + 1, dtype=torch.float32, device=device)
+        self.numbers = torch.arange(size, device=device)
+        self.row, self.ids, self.position = (torch.zeros_like(self.numbers) for _ in range(3))
+        self.next, self.limit = (torch.zeros((), dtype=torch.int64, device=device) for _ in range(2))
+        # -1 stands for any token.
+        self.prefix = torch.tensor([*prefix, -1], device=device) if prefix else None
+        self._step = _captured(self._advance, device)
+
+    def write(self, policy: TokenNetwork, n: int, generator: torch.Generator) -> Sequences:
+        """``n`` sequences, n <= capacity, by the policy's present weights."""
+        self.stepper.load(policy)
+        self._begin(n)
+        while bool((self.row < n).any()):
+            for _ in range(LOOK):
+                self.noise.exponential_(generator=generator)
+                self._step()
+        width = int((self.written[:n] != PAD).any(0).sum())
+        return Sequences(self.written[:n, :width].clone(), self.total[:n].clone())
+
+    def _begin(self, n: int) -> None:
+        self.written.fill_(PAD)
+        self.total.zero_()
+        self.limit.fill_(n)
+        self.next.fill_(len(self.numbers))
+        self.row.copy_(torch.where(self.numbers < n, self.numbers, self.capacity))
+        self.ids.fill_(START)
+        self.position.zero_()
+
+    def _advance(self) -> None:
+        """One token in each slot; a slot whose sequence has ended is given the next, or idles."""
+        logits = self.stepper.step(self.ids, self.position)
+        ids, gain = choose(logits, self.noise, *self.options)
+        if self.prefix is not None:
+            given = self.prefix[self.position.clamp(max=len(self.prefix) - 1)]
+            ids, gain = torch.where(given < 0, ids, given), gain.masked_fill(given >= 0, 0.0)
+        self.written[self.row, self.position] = ids
+        self.total[self.row] = self.total[self.row] + gain
+        self.position += 1
+        ended = (ids == END) | (self.position == self.max_tokens)
+        number = self.next + ended.cumsum(0) - 1
+        number = torch.where(number < self.limit, number, self.capacity)
+        self.next += ended.sum()
+        self.row.copy_(torch.where(ended, number, self.row))
+        self.ids.copy_(ids.masked_fill(ended, START))
+        self.position.masked_fill_(ended, 0)
+
+
+def _captured(step: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """``step`` as one CUDA graph; on another device as it is."""
+    if device.type != "cuda":
+        return step
+    with torch.cuda.device(device):
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            step()  # what libraries set up at their first call cannot be captured
+            step()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        # Other threads may use the GPU meanwhile: what they do is not part of it.
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            step()
+    return graph.replay
