@@ -22,6 +22,7 @@ from chemmara.errors import RunError, UserError
 from chemmara.policies.catalog import find_prior
 from chemmara.policies.policy import expand_size
 from chemmara.reporting.export import replacing
+from chemmara.workflows.benchmarks.memory import peak_mb
 
 NUMBERS = (1_000, 10_000, 100_000, 1_000_000)
 HEAD = ("what", "network", "molecules", "seconds", "cpu_seconds", "peak_mb")
@@ -98,7 +99,7 @@ def _timed(arguments: Sequence[str]) -> Row:
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
             cpu = usage.ru_utime + usage.ru_stime
-            peak = usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+            peak = peak_mb(usage)
         else:  # Windows
             process.wait()
             cpu = peak = math.nan

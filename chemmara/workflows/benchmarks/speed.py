@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from chemmara.errors import UserError, nearest
+from chemmara.workflows.benchmarks.memory import own_peak_mb
 
 SAMPLING_BATCHES = (64, 128, 512)
 TRAINING_BATCHES = (64, 128, 256)
@@ -276,10 +277,4 @@ def _memory(device: str) -> float:
         import torch
 
         return float(torch.cuda.max_memory_allocated()) / 1e6
-    try:
-        import resource
-    except ImportError:  # Windows
-        return float("nan")
-    import sys
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    return own_peak_mb()
