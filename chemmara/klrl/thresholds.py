@@ -63,7 +63,10 @@ class ThresholdParameters(Parameters):
         if len(given) > 1:
             raise ValueError(f"give {given[0]} or {given[1]}, not both")
         if self.headroom and given:
-            raise ValueError(f"headroom lifts the run's own threshold: give it or {given[0]}, not both")
+            raise ValueError(
+                f"headroom lifts the run's own threshold: give it or {given[0]}, not both; headroom = 0 where a preset "
+                "brings it"
+            )
         if self.window is not None and self.quantile is None:
             raise ValueError("window belongs to quantile: give one")
         ends = [name for name in ("anneal_steps", "anneal_budget") if getattr(self, name) is not None]

@@ -266,6 +266,7 @@ class TestOnATinyVocabulary(TinyVocabulary):
         torch.testing.assert_close(sampled.log_prob, expected[sampled.ids[:, 0] - END], rtol=0, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["in turn"])
 @pytest.mark.parametrize("share", [0.0, 2.0], ids=["dropped at once", "never dropped"])
 class TestDroppingRowsThatHaveEnded(TinyVocabulary):

@@ -70,7 +70,14 @@ def test_it_ends_when_the_validation_loss_does_not_fall_and_keeps_the_best(
     assert find_prior(tmp_path / "out").header()["history"]["epoch"] == best + 1
 
 
-@pytest.mark.parametrize("at", [3, -2, -4], ids=["inside an epoch", "after an epoch", "at the last one"])
+@pytest.mark.parametrize(
+    "at",
+    [
+        pytest.param(3, id="inside an epoch"),
+        pytest.param(-2, id="after an epoch", marks=pytest.mark.slow),
+        pytest.param(-4, id="at the last one", marks=pytest.mark.slow),
+    ],
+)
 def test_stopped_anywhere_it_resumes_to_the_same_bits(
     tiny_prior: Path, amines: Path, tmp_path: Path, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
