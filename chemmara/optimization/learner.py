@@ -13,7 +13,6 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from chemmara.chemistry.molecules import read
 from chemmara.klrl.augmentation import Augmented
 from chemmara.klrl.objectives import LossOutput
 from chemmara.language.vocabulary import pad
@@ -147,7 +146,8 @@ class Learner(pl.LightningModule):
     ) -> tuple[LossOutput, Augmented]:
         """The step's own update. Rows beyond the batch that teach nothing are left out before the model sees them."""
         rows = np.flatnonzero(~scored.extra | scored.first)
-        texts, molecules = [scored.texts[row] for row in rows], [scored.molecules[row] for row in rows]
+        texts = [scored.texts[row] for row in rows]
+        smiles = [molecule.smiles if (molecule := scored.molecules[row]) else None for row in rows]
         learnable, distinct = scored.learnable[rows], scored.distinct[rows]
         at, rewards = torch.from_numpy(rows), rewards[rows]
         ids, prior_log_prob = ids[at.to(ids.device)], prior_log_prob[at]
@@ -155,14 +155,14 @@ class Learner(pl.LightningModule):
         if joining:
             ids = torch.from_numpy(pad([*unpadded(ids), *(entry.ids for entry in joining)])).to(ids.device)
             texts += self._read(ids[len(rows) :])[0]
-            molecules += [read(entry.smiles).molecule for entry in joining]
+            smiles += [entry.smiles for entry in joining]
             rewards = np.append(rewards, [entry.reward for entry in joining])
             learnable = np.append(learnable, np.ones(len(joining), dtype=bool))
-            distinct = np.append(distinct, first_of(molecules)[len(rows) :])
+            distinct = np.append(distinct, first_of(smiles)[len(rows) :])
             also = torch.tensor([entry.prior_log_prob for entry in joining], device=prior_log_prob.device)
             prior_log_prob = torch.cat([prior_log_prob, also])
         with torch.set_grad_enabled(not self.head.replay.only):
-            return self._descend(Batch(ids, texts, molecules, rewards, (learnable, distinct), prior_log_prob))
+            return self._descend(Batch(ids, texts, smiles, rewards, (learnable, distinct), prior_log_prob))
 
     def _descend(self, batch: Batch) -> tuple[LossOutput, Augmented]:
         """One step of the optimiser."""
@@ -194,16 +194,16 @@ class Learner(pl.LightningModule):
         """Learn from molecules of the buffer, and beside them from the step's own and its strings that are none."""
         entries = [*self.replay.draw(self.rng), *fresh]
         spelled = [self.replay.spell(entry, self.agent.vocabulary, self.rng) for entry in entries]
+        smiles = [*(entry.smiles for entry in entries), *(None for _ in invalid)]
         entries += invalid
         ids = torch.from_numpy(pad([*spelled, *(entry.ids for entry in invalid)])).to(self.generator.device)
         texts, _ = self._read(ids)
         rewards = np.array([entry.reward for entry in entries])
-        molecules = [read(entry.smiles).molecule for entry in entries]
         if self.head.replay.respelled:
             prior = self._prior_log_prob(ids)
         else:  # the spelling is the one whose log-probability was kept, and the prior does not change
             prior = torch.tensor([entry.prior_log_prob for entry in entries], device=ids.device)
-        output, _ = self._descend(Batch(ids, texts, molecules, rewards, None, prior))
+        output, _ = self._descend(Batch(ids, texts, smiles, rewards, None, prior))
         return float(output.loss.detach())
 
     def _take_seeds(self) -> None:

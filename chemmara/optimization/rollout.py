@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -207,7 +207,7 @@ def ledger_rows(
     ]
 
 
-def first_of(molecules: Sequence[Molecule | None]) -> np.ndarray:
-    """(B,) bool: the first row of each molecule."""
-    seen: dict[Molecule | None, int] = {}
-    return np.array([seen.setdefault(molecule, row) == row for row, molecule in enumerate(molecules)], dtype=bool)
+def first_of(items: Sequence[Hashable]) -> np.ndarray:
+    """(B,) bool: the first row of each item."""
+    seen: dict[Hashable, int] = {}
+    return np.array([seen.setdefault(item, row) == row for row, item in enumerate(items)], dtype=bool)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from chemmara.chemistry.molecules import Molecule, randomize
+from chemmara.chemistry.molecules import randomize
 from chemmara.klrl.augmentation import Spelling
 from chemmara.language.tokenizers import UnreadableText
 from chemmara.language.vocabulary import pad
@@ -33,11 +33,13 @@ def mode_log_ref(
     spelling: Spelling,
     ids: Tensor,
     texts: Sequence[str],
-    molecules: Sequence[Molecule | None],
+    smiles: Sequence[str | None],
     log_ref: Tensor,
     seeds: Sequence[int],
 ) -> Tensor:
     """(B,) nats: ``log_ref`` itself, log pi_ref of the canonical string, or of all spellings of the molecule.
+
+    ``smiles``: canonical ones, None where ``texts`` has no molecule.
 
     The last one is a lower bound: the sum over the distinct ones among the sampled string, the canonical string and
     ``RANDOM_SPELLINGS`` random ones (``seeds`` (B,) settles which). A prior trained on canonical SMILES has nearly all
@@ -45,16 +47,13 @@ def mode_log_ref(
     """
     if spelling == "sampled" or not len(texts):
         return log_ref
-    canonical = [molecule.smiles if molecule else text for molecule, text in zip(molecules, texts)]
+    canonical = [own or text for own, text in zip(smiles, texts)]
     if spelling == "canonical":
         return prior.log_prob(encode_texts(prior, canonical, ids)).to(log_ref)
     columns = [list(texts), canonical]
     for number in range(RANDOM_SPELLINGS):
         columns.append(
-            [
-                randomize(molecule.smiles, seed + number) if molecule else text
-                for molecule, text, seed in zip(molecules, texts, seeds)
-            ]
+            [randomize(own, seed + number) if own else text for own, text, seed in zip(smiles, texts, seeds)]
         )
     parts = [log_ref]
     for number in range(1, len(columns)):

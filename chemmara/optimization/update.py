@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from chemmara.chemistry.molecules import Molecule
 from chemmara.klrl.augmentation import Augmented, Samples, build_augmentation
 from chemmara.klrl.objectives import LossOutput, PolicyBatch, TokenLogProbs
 from chemmara.language.vocabulary import PAD
@@ -25,21 +24,21 @@ from chemmara.optimization.spelling import mode_log_ref
 class Batch:
     """Sequences to learn from, B rows: the step's own, or replayed ones.
 
-    ``ids``: (B, T). ``rewards``: (B,), NaN where the oracle failed; invalid text counts as 0 whatever stands there.
-    ``masks``: which rows to learn from, and which are the first of their molecule, (B,) each; None for replayed rows.
-    ``prior_log_prob``: (B,), nats, of these very strings.
+    ``ids``: (B, T). ``smiles``: canonical, None for what is no molecule. ``rewards``: (B,), NaN where the oracle
+    failed; invalid text counts as 0 whatever stands there. ``masks``: which rows to learn from, and which are the first
+    of their molecule, (B,) each; None for replayed rows. ``prior_log_prob``: (B,), nats, of these very strings.
     """
 
     ids: Tensor
     texts: Sequence[str]
-    molecules: Sequence[Molecule | None]
+    smiles: Sequence[str | None]
     rewards: np.ndarray
     masks: tuple[np.ndarray, np.ndarray] | None
     prior_log_prob: Tensor
 
     @property
     def valid(self) -> np.ndarray:
-        return np.array([molecule is not None for molecule in self.molecules], dtype=bool)
+        return np.array([smiles is not None for smiles in self.smiles], dtype=bool)
 
     @property
     def learnable(self) -> np.ndarray:
@@ -47,7 +46,7 @@ class Batch:
 
     @property
     def distinct(self) -> np.ndarray:
-        return self.masks[1] if self.masks else self.valid & first_of(self.molecules)
+        return self.masks[1] if self.masks else self.valid & first_of(self.smiles)
 
 
 class Update:
@@ -78,12 +77,11 @@ class Update:
             self.augmentation.spelling,
             batch.ids,
             batch.texts,
-            batch.molecules,
+            batch.smiles,
             prior_log_prob,
             log_ref_seeds,
         )
         agent_log_prob, tokens = self._agent_log_prob(batch.ids)
-        smiles = [molecule.smiles if molecule else None for molecule in batch.molecules]
         samples = Samples(
             reward=torch.from_numpy(np.where(valid, batch.rewards, 0.0)).float().to(device),
             log_ref=prior_log_prob,
@@ -91,7 +89,7 @@ class Update:
             counts=torch.from_numpy(valid & learnable).to(device),
             distinct=torch.from_numpy(batch.distinct.copy()).to(device),
             log_agent=agent_log_prob.detach(),
-            **sample_labels(self.modes, smiles, unpadded(batch.ids), device),
+            **sample_labels(self.modes, batch.smiles, unpadded(batch.ids), device),
         )
         parameters = self.strength.applied(self.objective_parameters)
         augmented = self.augmentation(
