@@ -88,7 +88,13 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-@pytest.mark.parametrize("screen", [{}, {"rule": [{"name": "plausible"}, {"name": "scaffold", "bucket_size": 3}]}])
+@pytest.mark.parametrize(
+    "screen",
+    [
+        pytest.param({}, marks=pytest.mark.slow),
+        {"rule": [{"name": "plausible"}, {"name": "scaffold", "bucket_size": 3}]},
+    ],
+)
 def test_a_run_that_breeds_counts_records_and_resumes(config: Config, tmp_path: Path, screen: dict[str, Any]) -> None:
     def run(name: str, **options: Any) -> Path:
         table = config(

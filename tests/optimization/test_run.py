@@ -90,7 +90,7 @@ def test_resolved_config_gives_the_same_molecules(config: Config, tmp_path: Path
     assert (first / "molecules.csv").read_bytes() == (again / "molecules.csv").read_bytes()
 
 
-@pytest.mark.parametrize("spelling", ["sampled", "canonical", "molecule"])
+@pytest.mark.parametrize("spelling", [pytest.param("sampled", marks=pytest.mark.slow), "canonical", "molecule"])
 def test_resume_is_as_if_never_stopped(config: Config, tmp_path: Path, spelling: str) -> None:
     table = config(
         augmentation={**MARA, "spelling": spelling},

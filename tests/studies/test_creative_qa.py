@@ -355,7 +355,7 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pair: tuple[Ca
     assert "mara against none" in done.output
 
 
-@pytest.mark.parametrize("tuning", ["lora", "full"])
+@pytest.mark.parametrize("tuning", ["lora", pytest.param("full", marks=pytest.mark.slow)])
 def test_command_with_models_by_name(tmp_path: Path, pair: tuple[CausalLM, RewardModel], tuning: str) -> None:
     """What a real policy, reward model and embedding go through, on directories that hold tiny ones."""
     policy, reward_model = pair

@@ -12,6 +12,7 @@ from chemmara.workflows.benchmarks import scaling
 from chemmara.workflows.benchmarks.scaling import Scaling, run
 
 
+@pytest.mark.slow
 def test_a_point_is_measured_once_and_stays(tiny_prior: Path, tmp_path: Path) -> None:
     said: list[str] = []
     request = Scaling(tmp_path / "out", str(tiny_prior), numbers=(60,))

@@ -10,6 +10,7 @@ from chemmara.chemistry.ring_systems import RingTable
 from chemmara.workflows.rings import main, make_table
 
 
+@pytest.mark.slow
 def test_a_table_of_a_prior_and_its_card(tmp_path: Path) -> None:
     for name in ("one.tsv", "two.tsv"):
         make_table("chembl", tmp_path / name, n=60, seed=3)
