@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -71,7 +70,6 @@ class Learner(pl.LightningModule):
         self.seen = Seen.empty()
         self.rng = np.random.default_rng(self.head.seed)
         self.generator = torch.Generator(device=prior.device).manual_seed(self.head.seed)
-        self._beside = ThreadPoolExecutor(1, "prior")
         self.update = Update(settings, self.agent, self.prior, self.rng, self.generator)
         self.step_number = self.stalled = self.evaluations = 0
         self.stop_reason = ""
@@ -98,14 +96,12 @@ class Learner(pl.LightningModule):
             budget=self.head.oracle_budget, generator=self.generator, max_tokens=self.head.max_tokens,
         )  # fmt: skip
         clock.append(time.perf_counter())
-        # The prior's part needs no score: it is computed while the oracles work.
-        waiting = self._beside.submit(self._prior_log_prob, sampled.ids)
         scored = self._score(batch)
-        prior = waiting.result()
         clock.append(time.perf_counter())
         filtered = self.filter(scored.molecules, scored.scores.total, scored.first.tolist())
         # A new array: a filter may hand back the scores themselves, and those are reported.
         rewards = np.where(scored.penalised, 0.0, filtered)
+        prior = self._prior_log_prob(sampled.ids)
         output, augmented = self._learn(sampled.ids, scored, rewards, prior)
         fresh = self._remember(sampled.ids, scored, rewards, prior)
         bred = self._breed(len(scored.texts))

@@ -8,7 +8,7 @@ import sys
 from functools import cache
 from typing import Any
 
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -2, -3, -8
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 KEPT = 2**31 - 1
 PAD = 64 * 2**20
 LARGEST = 2**30
@@ -38,11 +38,10 @@ def keep_freed_memory() -> bool:
 
     By default every tensor above 128 kB is mapped afresh and unmapped again, and a training step of the 3 x 512 LSTM
     spends a third of its time on page faults: 105 against 159 molecules a second on one core, 94 against 298 on two.
-    One arena, since what other threads free would go back from theirs. The setting holds for the process and changes no
-    result; it is made only where a model is built or loaded.
+    The setting holds for the process and changes no result; it is made only where a model is built or loaded.
     """
     library = _glibc()
     if library is None:
         return False
-    options = ((M_MMAP_THRESHOLD, LARGEST), (M_TRIM_THRESHOLD, KEPT), (M_TOP_PAD, PAD), (M_ARENA_MAX, 1))
-    return all(library.mallopt(name, value) == 1 for name, value in options)
+    options = ((M_MMAP_THRESHOLD, LARGEST), (M_TRIM_THRESHOLD, KEPT), (M_TOP_PAD, PAD))
+    return [library.mallopt(name, value) for name, value in options] == [1, 1, 1]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import threading
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,14 +11,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from chemmara.errors import ConfigError, RunError, UserError
 from chemmara.klrl.augmentation import AUGMENTATIONS
 from chemmara.klrl.objectives import OBJECTIVES
 from chemmara.optimization import update as update_module
 from chemmara.optimization.columns import COLUMNS
-from chemmara.optimization.learner import Learner
 from chemmara.optimization.methods import PRESETS
 from chemmara.optimization.run import Watcher
 from chemmara.optimization.settings import RunSettings
@@ -455,29 +452,6 @@ def test_methods_share_evaluations(config: Config, tmp_path: Path) -> None:
     assert int(first["vanilla"]["evaluations"]) > 0
     assert int(first["mara"]["evaluations"]) == 0
     assert first["mara"]["oracle_calls"] == first["vanilla"]["oracle_calls"], "a cache hit is still an oracle call"
-
-
-def test_the_priors_part_is_computed_while_the_oracles_work(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Scoring here ends only after the prior's forward pass: one after the other, they would wait for ever."""
-    done = threading.Event()
-    forward, score = Learner._prior_log_prob, Learner._score
-
-    def _prior_log_prob(learner: Learner, ids: Tensor) -> Tensor:
-        result = forward(learner, ids)
-        done.set()
-        return result
-
-    def _score(learner: Learner, batch: Any) -> Any:
-        assert done.wait(20)
-        done.clear()
-        return score(learner, batch)
-
-    expected = run(config(), tmp_path / "plain") / "molecules.csv"
-    monkeypatch.setattr(Learner, "_prior_log_prob", _prior_log_prob)
-    monkeypatch.setattr(Learner, "_score", _score)
-    assert (run(config(), tmp_path / "waiting") / "molecules.csv").read_bytes() == expected.read_bytes()
 
 
 def test_seed_molecules_are_scored_first_and_counted(config: Config, tmp_path: Path) -> None:
