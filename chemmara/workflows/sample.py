@@ -29,8 +29,8 @@ SUFFIXES = (".smi", ".csv", ".sdf")
 
 Text = tuple[str, float]
 """A sequence as sampled, and its log-probability."""
-Looked = tuple[str | None, str]
-"""(canonical SMILES, or None for what is no molecule; the entry of the file, an SDF's without its name)."""
+Looked = tuple[bool, str, str]
+"""(whether it is a molecule; what tells it from others; the entry of the file, an SDF's without its name)."""
 
 
 @dataclass
@@ -84,12 +84,12 @@ def sample_file(
             stream.write("SMILES,log_prob,valid\n")
         look = partial(_look, suffix=out.suffix)
         for chunk in in_order(look, _draw(policy, generator, checked, starts), workers):
-            for smiles, entry in chunk:
+            for valid, key, entry in chunk:
                 done.drawn += 1
-                done.valid += smiles is not None
-                if smiles is None and (valid_only or out.suffix == ".sdf"):
+                done.valid += valid
+                if not valid and (valid_only or out.suffix == ".sdf"):
                     done.dropped_invalid += 1
-                elif unique and not seen.add(smiles or f" {entry}"):
+                elif unique and not seen.add(key):
                     done.dropped_repeated += 1
                 else:
                     done.written += 1
@@ -102,7 +102,11 @@ def _look(chunk: list[Text], suffix: str) -> list[Looked]:
     """Parse sequences, and write each as it will stand in the file."""
     molecules = [read(text).molecule for text, _ in chunk]
     return [
-        (molecule.smiles if molecule else None, _entry(suffix, text, log_prob, molecule))
+        (
+            molecule is not None,
+            molecule.smiles if molecule else f" {text}",
+            _entry(suffix, text, log_prob, molecule),
+        )
         for (text, log_prob), molecule in zip(chunk, molecules, strict=True)
     ]
 

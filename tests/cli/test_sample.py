@@ -12,6 +12,7 @@ from chemmara.chemistry.molecules import read
 from chemmara.cli import doctor
 from chemmara.cli.components import registries
 from chemmara.policies.catalog import bundled
+from chemmara.workflows import sample
 
 from .conftest import invoke
 
@@ -45,6 +46,11 @@ def test_csv_has_the_log_probabilities(tiny_prior: Path, tmp_path: Path) -> None
         with torch.no_grad():
             again = float(policy.log_prob(torch.from_numpy(policy.vocabulary.encode_batch([row["SMILES"]]))))
         assert float(row["log_prob"]) == pytest.approx(again, abs=1e-4)
+
+
+def test_an_invalid_text_is_itself_whatever_its_log_probability_rounds_to() -> None:
+    (_, one, _), (_, other, _) = sample._look([("C1CC", -3.1), ("C1CC", -3.2)], ".csv")
+    assert one == other
 
 
 @pytest.mark.slow
