@@ -34,8 +34,21 @@ def test_points_add_up_and_the_slope_is_of_neighbours(tmp_path: Path, monkeypatc
     run(request, str)
     monkeypatch.setattr(scaling, "_timed", lambda arguments: {"seconds": 28.0, "cpu_seconds": 9.0, "peak_mb": 300.0})
     _, text, _ = run(Scaling(tmp_path, numbers=(10_000,)), str)
-    assert "| sampling | chembl | 1,000 | 10.0 | 9.0 | 300 |  |" in text.read_text()
-    assert "| sampling | chembl | 10,000 | 28.0 | 9.0 | 300 | 2.000 |" in text.read_text()
+    assert "| sampling | chembl | 1 |  | 1,000 | 10.0 | 9.0 | 300 |  |" in text.read_text()
+    assert "| sampling | chembl | 1 |  | 10,000 | 28.0 | 9.0 | 300 | 2.000 |" in text.read_text()
+
+
+def test_other_workers_or_batches_are_other_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scaling, "_timed", lambda arguments: {"seconds": 10.0, "cpu_seconds": 9.0, "peak_mb": 300.0})
+    run(Scaling(tmp_path, numbers=(1000,)), str)
+    run(Scaling(tmp_path, numbers=(1000,), workers=2), str)
+    table, text, _ = run(Scaling(tmp_path, numbers=(10_000,), workers=2, batch_size=512), str)
+    rows = [(row["workers"], row["batch_size"], row["molecules"]) for row in csv.DictReader(table.open())]
+    assert rows == [
+        *(("1", "0", "1000"), ("2", "0", "1000"), ("2", "0", "10000")),
+        *(("1", "128", "1000"), ("2", "128", "1000"), ("2", "512", "10000")),
+    ]
+    assert text.read_text().count("|  |\n") == 5, "one slope: sampling with two workers has two points"
 
 
 def test_what_was_measured_before_a_failure_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,9 @@ from chemmara.reporting.export import replacing
 from chemmara.workflows.benchmarks.memory import peak_mb
 
 NUMBERS = (1_000, 10_000, 100_000, 1_000_000)
-HEAD = ("what", "network", "molecules", "seconds", "cpu_seconds", "peak_mb")
+KIND = ("what", "network", "workers", "batch_size")  # rows that differ in one of these are points of different curves
+FIGURES = ("seconds", "cpu_seconds", "peak_mb")
+HEAD = (*KIND, "molecules", *FIGURES)
 SAMPLING, TRAINING = "sampling", "training, one epoch"
 
 Row = dict[str, Any]
@@ -67,14 +69,19 @@ def run(request: Scaling, say: Callable[[str], None]) -> list[Path]:
     return _write(request.out, rows)
 
 
-def _key(row: Row) -> tuple[str, str, int]:
-    return row["what"], row["network"], row["molecules"]
+def _key(row: Row) -> tuple[Any, ...]:
+    return tuple(row[name] for name in (*KIND, "molecules"))
 
 
-def _measure(request: Scaling, number: int, known: Set[tuple[str, str, int]]) -> Iterator[Row]:
-    """The rows of a number that are missing. The samples lie in the directory until they have been trained on."""
-    sampling = {"what": SAMPLING, "network": request.prior, "molecules": number}
-    training = {"what": TRAINING, "network": f"{request.policy} {request.size}", "molecules": number}
+def _measure(request: Scaling, number: int, known: Set[tuple[Any, ...]]) -> Iterator[Row]:
+    """The rows of a number that are missing. The samples lie in the directory until they have been trained on.
+
+    The batch size of sampling is the command's own, written as 0.
+    """
+    both = {"workers": request.workers, "molecules": number}
+    sampling = {"what": SAMPLING, "network": request.prior, "batch_size": 0, **both}
+    network = f"{request.policy} {request.size}"
+    training = {"what": TRAINING, "network": network, "batch_size": request.batch_size, **both}
     samples = request.out / f"samples-{number}.smi"
     workers = ["--workers", str(request.workers)]
     trained = _key(training) in known
@@ -118,10 +125,9 @@ def _read(path: Path) -> list[Row]:
         with path.open(newline="", encoding="utf-8") as stream:
             return [
                 {
-                    "what": row["what"],
-                    "network": row["network"],
-                    "molecules": int(row["molecules"]),
-                    **{name: float(row[name]) for name in HEAD[3:]},
+                    **{name: row[name] for name in ("what", "network")},
+                    **{name: int(row[name]) for name in ("workers", "batch_size", "molecules")},
+                    **{name: float(row[name]) for name in FIGURES},
                 }
                 for row in csv.DictReader(stream)
             ]
@@ -140,14 +146,16 @@ def _write(out: Path, rows: Sequence[Row]) -> list[Path]:
     table, text, plot = (out / f"scaling.{suffix}" for suffix in ("csv", "md", "png"))
     lines = [
         "Each row is a process, its start included.\n",
-        "| what | network | molecules | seconds | CPU seconds | peak memory, MB | seconds for 1,000 more |",
-        "|---|---|---|---|---|---|---|",
+        "| what | network | workers | batch size | molecules | seconds | CPU seconds | peak memory, MB"
+        " | seconds for 1,000 more |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for (what, network), own in _curves(rows):
+    for own in _curves(rows):
         more = [math.nan, *(_slope(one, other) for one, other in pairwise(own))]
         for row, slope in zip(own, more, strict=True):
             figures = (f"{row['seconds']:,.1f}", f"{row['cpu_seconds']:,.1f}", f"{row['peak_mb']:,.0f}")
-            cells = (what, network, f"{row['molecules']:,}", *figures, "" if math.isnan(slope) else f"{slope:.3f}")
+            kind = (row["what"], row["network"], str(row["workers"]), str(row["batch_size"] or ""))
+            cells = (*kind, f"{row['molecules']:,}", *figures, "" if math.isnan(slope) else f"{slope:.3f}")
             lines.append(f"| {' | '.join(cells)} |")
     with replacing(text) as stream:
         stream.write("\n".join(lines) + "\n")
@@ -155,10 +163,10 @@ def _write(out: Path, rows: Sequence[Row]) -> list[Path]:
     return [table, text, plot]
 
 
-def _curves(rows: Sequence[Row]) -> Iterator[tuple[tuple[str, str], list[Row]]]:
-    """The rows, sorted, of each kind of work and network."""
-    for key, own in groupby(rows, key=lambda row: (row["what"], row["network"])):
-        yield key, list(own)
+def _curves(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """The rows, sorted, of each kind of work, network and way to run them."""
+    for _, own in groupby(rows, key=lambda row: [row[name] for name in KIND]):
+        yield list(own)
 
 
 def _slope(one: Row, other: Row) -> float:
@@ -171,9 +179,9 @@ def _plot(rows: Sequence[Row], path: Path) -> None:
 
     figure = Figure(figsize=(8, 3.4), layout="constrained")
     for axis, (name, label) in zip(figure.subplots(1, 2), (("seconds", "seconds"), ("peak_mb", "peak memory, MB"))):
-        for (what, network), own in _curves(rows):
-            values = [row[name] for row in own]
-            axis.plot([row["molecules"] for row in own], values, marker="o", label=f"{what}: {Path(network).name}")
+        for own in _curves(rows):
+            label_of = f"{own[0]['what']}: {Path(own[0]['network']).name}, {own[0]['workers']} workers"
+            axis.plot([row["molecules"] for row in own], [row[name] for row in own], marker="o", label=label_of)
         axis.set(xscale="log", xlabel="molecules", ylabel=label)
         axis.legend(frameon=False)
         if name == "seconds":
