@@ -12,6 +12,7 @@ from torch import Tensor
 from chemmara.chemistry.molecules import read
 from chemmara.optimization.rollout import Judge, Sampled, Seen
 from chemmara.optimization.screening import Screen
+from chemmara.policies.decoding import Decoding
 from chemmara.policies.generation import concatenate
 from chemmara.policies.policy import Sequences
 
@@ -41,7 +42,7 @@ def draw(
     batch = Sampled([], [], [], [], [], batch_size)
     number, most = batch_size, screen.draws * batch_size
     while number:
-        parts.append(agent.sample(number, generator=generator, max_tokens=max_tokens))
+        parts.append(agent.sample(number, generator=generator, decoding=Decoding(max_tokens=max_tokens)))
         judge.add(batch, *decode(parts[-1].ids))
         number = further(judge.wanted - judge.admitted, judge.admitted, len(batch.texts), most)
     return concatenate(parts) if len(parts) > 1 else parts[0], batch

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from chemmara.language.vocabulary import END, PAD, START
-from chemmara.policies.policy import MAX_TOKENS, Sequences
+from chemmara.policies.decoding import PLAIN, Decoding, choose
+from chemmara.policies.policy import Sequences
 
 if TYPE_CHECKING:
     import torch
@@ -35,23 +35,12 @@ def sample_sequences(
     n: int,
     *,
     generator: torch.Generator,
-    temperature: float = 1.0,
-    max_tokens: int = MAX_TOKENS,
-    top_k: int = 0,
-    top_p: float = 1.0,
-    prefix: Sequence[int] = (),
+    decoding: Decoding = PLAIN,
 ) -> Sequences:
-    """Draw ``n`` sequences from one stepper; ends as soon as every row has its end token.
-
-    Padding and the start token are never drawn. Tokens are drawn by the exponential race: argmax of p / E with
-    E ~ Exp(1), one pass without a sort or a cumulative sum. ``top_k`` keeps the k likeliest tokens at each place (0:
-    all), ``top_p`` the fewest likeliest ones whose probabilities reach p; what is left is normalised. Every sequence
-    begins with the ids ``prefix``, which count for ``max_tokens`` and add nothing to ``log_prob``. Raises ValueError
-    unless ``temperature`` and ``max_tokens`` are positive, ``top_p`` is in (0, 1], and the prefix leaves room.
-    """
+    """Draw ``n`` sequences from one stepper; ends as soon as every row has its end token."""
     import torch
 
-    check_options(temperature, max_tokens, top_k, top_p, prefix)
+    max_tokens, prefix = decoding.max_tokens, decoding.prefix
     device = generator.device
     written = torch.full((n, max_tokens), PAD, dtype=torch.int64, device=device)
     total = torch.zeros(n, dtype=torch.float32, device=device)
@@ -66,7 +55,7 @@ def sample_sequences(
     for position in range(len(prefix), max_tokens):
         logits = stepper.step(ids)
         noise = torch.empty_like(logits).exponential_(generator=generator)
-        ids, chosen = choose(logits, noise, temperature, top_k, top_p)
+        ids, chosen = choose(logits, noise, decoding)
         written[rows[alive], position] = ids[alive]
         total[rows[alive]] += chosen[alive]
         alive &= ids != END
@@ -79,45 +68,6 @@ def sample_sequences(
             stepper.keep(kept)
             rows, ids, alive = rows[kept], ids[kept], alive[kept]
     return Sequences(written[:, : position + 1], total)
-
-
-def check_options(temperature: float, max_tokens: int, top_k: int, top_p: float, prefix: Sequence[int]) -> None:
-    """Raise ValueError as :func:`sample_sequences` says."""
-    if not temperature > 0 or max_tokens < 1:
-        raise ValueError(f"temperature and max_tokens must be positive, got {temperature} and {max_tokens}")
-    if top_k < 0 or not 0 < top_p <= 1 or len(prefix) >= max_tokens:
-        raise ValueError(f"top_k {top_k}, top_p {top_p} or a prefix of {len(prefix)} tokens is out of range")
-
-
-def choose(
-    logits: Tensor, noise: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
-) -> tuple[Tensor, Tensor]:
-    """A token (B,) of each row of logits (B, V), never padding or start, and its log-probability (B,) float32.
-
-    ``noise``: (B, V), drawn from Exp(1).
-    """
-    import torch
-
-    logits = logits / temperature
-    logits[:, : START + 1] = -torch.inf
-    if top_k or top_p < 1:
-        logits = _likeliest(logits, top_k, top_p)
-    log_probs = torch.log_softmax(logits, dim=-1)
-    ids = (log_probs - noise.log()).argmax(dim=-1)
-    return ids, log_probs.gather(1, ids[:, None])[:, 0]
-
-
-def _likeliest(logits: Tensor, top_k: int, top_p: float) -> Tensor:
-    """``logits`` (B, V) with -inf in place of all but the likeliest; the likeliest of all always stays."""
-    import torch
-
-    ordered, order = logits.sort(dim=-1, descending=True)
-    if top_k:
-        ordered[:, top_k:] = -torch.inf
-    if top_p < 1:
-        probabilities = ordered.softmax(dim=-1)
-        ordered.masked_fill_(probabilities.cumsum(dim=-1) - probabilities >= top_p, -torch.inf)
-    return torch.full_like(logits, -torch.inf).scatter(1, order, ordered)
 
 
 def concatenate(parts: list[Sequences]) -> Sequences:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from chemmara.language.vocabulary import PAD, START, Vocabulary
+from chemmara.policies.decoding import PLAIN, Decoding
 from chemmara.policies.generation import Stepper, concatenate, sample_sequences
 from chemmara.policies.memory import keep_freed_memory
-from chemmara.policies.policy import MAX_TOKENS, Sequences
+from chemmara.policies.policy import Sequences
 from chemmara.policies.precision import Precision, autocast, resolve
 from chemmara.policies.slots import SlotStepper, sample_in_slots
 
@@ -75,20 +75,13 @@ class TokenNetwork(nn.Module):
         n: int,
         *,
         generator: torch.Generator,
-        temperature: float = 1.0,
-        max_tokens: int = MAX_TOKENS,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        prefix: Sequence[int] = (),
+        decoding: Decoding = PLAIN,
     ) -> Sequences:
         """``n`` sequences, as :func:`sample_sequences` draws them, with their log-probabilities."""
         reduced = resolve(self.precision, self.device) == "bfloat16"
         dtype = torch.bfloat16 if reduced else torch.float32
         draw = sample_in_slots if in_slots(self.device) else _in_turn
-        return draw(
-            self, n, dtype, generator=generator, temperature=temperature, max_tokens=max_tokens,
-            top_k=top_k, top_p=top_p, prefix=prefix,
-        )  # fmt: skip
+        return draw(self, n, dtype, generator=generator, decoding=decoding)
 
 
 def in_slots(device: torch.device) -> bool:
@@ -96,6 +89,11 @@ def in_slots(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def _in_turn(policy: TokenNetwork, n: int, dtype: torch.dtype, **options: Any) -> Sequences:
+def _in_turn(
+    policy: TokenNetwork, n: int, dtype: torch.dtype, *, generator: torch.Generator, decoding: Decoding
+) -> Sequences:
     sizes = (min(SAMPLE_BATCH, n - start) for start in range(0, n, SAMPLE_BATCH))
-    return concatenate([sample_sequences(policy.stepper(size, dtype), size, **options) for size in sizes])
+    parts = (
+        sample_sequences(policy.stepper(size, dtype), size, generator=generator, decoding=decoding) for size in sizes
+    )
+    return concatenate(list(parts))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from chemmara.errors import ConfigError, nearest
+from chemmara.policies.decoding import PLAIN, Decoding
 from chemmara.registry import Registry
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from chemmara.language.vocabulary import Vocabulary
 
 POLICIES: Registry[Any] = Registry("policy", ("chemmara.policies.recurrent", "chemmara.policies.attention"))
-
-MAX_TOKENS = 160
 
 
 def expand_size(table: Mapping[str, Any], where: str = "policy") -> dict[str, Any]:
@@ -62,14 +61,9 @@ class Policy(Protocol):
         n: int,
         *,
         generator: torch.Generator,
-        temperature: float = 1.0,
-        max_tokens: int = MAX_TOKENS,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        prefix: Sequence[int] = (),
+        decoding: Decoding = PLAIN,
     ) -> Sequences:
-        """``n`` independent sequences that begin with the ids ``prefix``. ``log_prob`` is that of the distribution
-        sampled from (at ``temperature``, among the ``top_k`` and ``top_p`` likeliest tokens, given the prefix)."""
+        """``n`` independent sequences; their ``log_prob`` is that of the distribution sampled from, ``decoding``'s."""
         ...
 
     def log_prob(self, ids: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ a graph on any device, which is how they are tested where there is no GPU.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from chemmara.language.vocabulary import END, PAD, START
-from chemmara.policies.generation import check_options, choose, concatenate
-from chemmara.policies.policy import MAX_TOKENS, Sequences
+from chemmara.policies.decoding import PLAIN, Decoding, choose
+from chemmara.policies.generation import concatenate
+from chemmara.policies.policy import Sequences
 
 if TYPE_CHECKING:
     from chemmara.policies.network import TokenNetwork
@@ -53,22 +54,17 @@ def sample_in_slots(
     dtype: torch.dtype,
     *,
     generator: torch.Generator,
-    temperature: float = 1.0,
-    max_tokens: int = MAX_TOKENS,
-    top_k: int = 0,
-    top_p: float = 1.0,
-    prefix: Sequence[int] = (),
+    decoding: Decoding = PLAIN,
 ) -> Sequences:
     """As :func:`chemmara.policies.generation.sample_sequences`, with weights of ``dtype`` on the policy's device."""
-    check_options(temperature, max_tokens, top_k, top_p, prefix)
     parts = []
     for start in range(0, n, MOST):
         size = min(MOST, n - start)
         capacity = max(LEAST, 1 << (size - 1).bit_length())
-        key = (capacity, dtype, policy.device, temperature, max_tokens, top_k, top_p, tuple(prefix))
+        key = (capacity, dtype, policy.device, decoding)
         kept = _kept.setdefault(policy, OrderedDict())
         if key not in kept:
-            kept[key] = Slots(policy, capacity, dtype, temperature, max_tokens, top_k, top_p, prefix)
+            kept[key] = Slots(policy, capacity, dtype, decoding)
         kept.move_to_end(key)
         while len(kept) > GRAPHS:
             kept.popitem(last=False)
@@ -79,19 +75,8 @@ def sample_in_slots(
 class Slots:
     """Room for ``capacity`` sequences of ``max_tokens``, and the slots that write them."""
 
-    def __init__(
-        self,
-        policy: TokenNetwork,
-        capacity: int,
-        dtype: torch.dtype,
-        temperature: float,
-        max_tokens: int,
-        top_k: int,
-        top_p: float,
-        prefix: Sequence[int],
-    ) -> None:
-        self.capacity, self.max_tokens = capacity, max_tokens
-        self.options = (temperature, top_k, top_p)
+    def __init__(self, policy: TokenNetwork, capacity: int, dtype: torch.dtype, decoding: Decoding) -> None:
+        self.capacity, self.decoding, max_tokens = capacity, decoding, decoding.max_tokens
         size, device = min(capacity, policy.slot_limit), policy.device
         self.stepper = policy.slots(size, dtype, max_tokens)
         self.noise = torch.ones((size, len(policy.vocabulary)), dtype=torch.float32, device=device)
@@ -102,7 +87,7 @@ class Slots:
         self.row, self.ids, self.position = (torch.zeros_like(self.numbers) for _ in range(3))
         self.next, self.limit = (torch.zeros((), dtype=torch.int64, device=device) for _ in range(2))
         # -1 stands for any token.
-        self.prefix = torch.tensor([*prefix, -1], device=device) if prefix else None
+        self.prefix = torch.tensor([*decoding.prefix, -1], device=device) if decoding.prefix else None
         self._step = _captured(self._advance, device)
 
     def write(self, policy: TokenNetwork, n: int, generator: torch.Generator) -> Sequences:
@@ -128,14 +113,14 @@ class Slots:
     def _advance(self) -> None:
         """One token in each slot; a slot whose sequence has ended is given the next, or idles."""
         logits = self.stepper.step(self.ids, self.position)
-        ids, gain = choose(logits, self.noise, *self.options)
+        ids, gain = choose(logits, self.noise, self.decoding)
         if self.prefix is not None:
             given = self.prefix[self.position.clamp(max=len(self.prefix) - 1)]
             ids, gain = torch.where(given < 0, ids, given), gain.masked_fill(given >= 0, 0.0)
         self.written[self.row, self.position] = ids
         self.total[self.row] = self.total[self.row] + gain
         self.position += 1
-        ended = (ids == END) | (self.position == self.max_tokens)
+        ended = (ids == END) | (self.position == self.decoding.max_tokens)
         number = self.next + ended.cumsum(0) - 1
         number = torch.where(number < self.limit, number, self.capacity)
         self.next += ended.sum()

@@ -16,6 +16,7 @@ from chemmara.chemistry.molecules import read
 from chemmara.language.batches import TokenBatches
 from chemmara.language.corpus import Corpus
 from chemmara.language.vocabulary import Vocabulary
+from chemmara.policies.decoding import Decoding
 from chemmara.training.likelihood import mean_nll
 from chemmara.training.settings import TrainSettings
 
@@ -103,7 +104,7 @@ def sample_quality(
 ) -> dict[str, float]:
     """Validity, uniqueness of the valid ones and novelty of the unique ones, of ``n`` raw samples at temperature 1."""
     vocabulary: Vocabulary = policy.vocabulary
-    sampled = policy.sample(n, generator=generator, max_tokens=max_tokens)
+    sampled = policy.sample(n, generator=generator, decoding=Decoding(max_tokens=max_tokens))
     readings = [read(text) for text in vocabulary.decode(sampled.ids.cpu().numpy())]
     valid = [reading.molecule.smiles for reading in readings if reading.molecule]
     unique = list(dict.fromkeys(valid))

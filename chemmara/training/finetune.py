@@ -16,6 +16,7 @@ from chemmara.chemistry.molecules import Molecule, read
 from chemmara.language.batches import TokenBatches
 from chemmara.language.corpus import HELD_OUT, Corpus
 from chemmara.policies.catalog import find_prior
+from chemmara.policies.decoding import Decoding
 from chemmara.policies.storage import load_policy
 from chemmara.training.epochs import VALIDATION_ROWS, Say
 from chemmara.training.fit import train
@@ -80,7 +81,7 @@ def measure(policy: Any, corpus: Corpus, held_out: Corpus, settings: FinetuneSet
     """The figures of a policy, with the same draws for every policy of one set of settings."""
     policy.precision = settings.precision
     generator = torch.Generator(device=policy.device).manual_seed(settings.seed)
-    sampled = policy.sample(settings.samples, generator=generator, max_tokens=settings.max_tokens)
+    sampled = policy.sample(settings.samples, generator=generator, decoding=Decoding(max_tokens=settings.max_tokens))
     readings = [read(text) for text in policy.vocabulary.decode(sampled.ids.cpu().numpy())]
     valid = [reading.molecule for reading in readings if reading.molecule]
     distinct = list(dict.fromkeys(valid))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chemmara.policies.decoding import Decoding
 from chemmara.reporting.compare import Comparison, compare
 from chemmara.reporting.export import Exported, export, frame
 from chemmara.reporting.runs import Run, find_runs
@@ -81,7 +82,7 @@ class LoadedPrior:
         import torch
 
         generator = torch.Generator(device=self.policy.device).manual_seed(seed)
-        sampled = self.policy.sample(n, generator=generator, temperature=temperature)
+        sampled = self.policy.sample(n, generator=generator, decoding=Decoding(temperature=temperature))
         return list(self.policy.vocabulary.decode(sampled.ids.cpu().numpy()))
 
     def log_prob(self, smiles: Sequence[str]) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ from chemmara.chemistry.molecules import Molecule, read
 from chemmara.config import check
 from chemmara.errors import UserError
 from chemmara.policies.catalog import find_prior
+from chemmara.policies.decoding import Decoding
 from chemmara.processes import in_order
 from chemmara.reporting.export import replacing
 from chemmara.reporting.tables import number, quote
@@ -133,12 +134,11 @@ def _draw(
     left, turn = settings.n, 0
     batch = GPU_BATCH if policy.device.type == "cuda" else BATCH
     largest = min(batch, -(-settings.n // len(starts)))
+    options = (settings.temperature, settings.max_tokens, settings.top_k, settings.top_p)
+    decodings = [Decoding(*options, prefix=tuple(start)) for start in starts]
     while left > 0:
         size = min(largest, left)
-        sampled = policy.sample(
-            size, generator=generator, temperature=settings.temperature, max_tokens=settings.max_tokens,
-            top_k=settings.top_k, top_p=settings.top_p, prefix=starts[turn % len(starts)],
-        )  # fmt: skip
+        sampled = policy.sample(size, generator=generator, decoding=decodings[turn % len(decodings)])
         texts = policy.vocabulary.decode(sampled.ids.cpu().numpy())
         both = list(zip(texts, sampled.log_prob.tolist(), strict=True))
         yield from (both[at : at + CHUNK] for at in range(0, size, CHUNK))

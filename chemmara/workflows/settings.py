@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from chemmara.config import Parameters
-from chemmara.policies.policy import MAX_TOKENS
+from chemmara.policies.decoding import MAX_TOKENS
 from chemmara.policies.precision import Precision
 
 

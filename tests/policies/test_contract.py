@@ -13,6 +13,7 @@ from scipy.stats import chisquare
 
 from chemmara.language.tokenizers import TOKENIZERS
 from chemmara.language.vocabulary import END, PAD, START, Vocabulary
+from chemmara.policies.decoding import Decoding
 from chemmara.policies.network import TokenNetwork
 from chemmara.policies.policy import POLICIES
 from chemmara.policies.transformer import TransformerPolicy
@@ -63,13 +64,13 @@ class TestWithEachTokenizer(PolicyContract):
         return self.made(build, on, architecture, vocabularies[tokenizer], spread=2.0)
 
     def test_log_prob_is_that_of_the_sample(self, policy: Any) -> None:
-        sampled = policy.sample(300, generator=rng(policy), max_tokens=MAX_TOKENS)
+        sampled = policy.sample(300, generator=rng(policy), decoding=Decoding(max_tokens=MAX_TOKENS))
         assert sampled.log_prob.dtype == torch.float32
         assert sampled.log_prob.shape == (300,)
         torch.testing.assert_close(policy.log_prob(sampled.ids), sampled.log_prob, rtol=0, atol=1e-4)
 
     def test_sequences_end_once_and_are_padded_after(self, policy: Any) -> None:
-        ids = policy.sample(300, generator=rng(policy), max_tokens=MAX_TOKENS).ids
+        ids = policy.sample(300, generator=rng(policy), decoding=Decoding(max_tokens=MAX_TOKENS)).ids
         assert ids.dtype == torch.int64
         assert ids.shape[1] <= MAX_TOKENS
         ended = (ids == END).int().cumsum(1) - (ids == END).int() > 0
@@ -79,7 +80,7 @@ class TestWithEachTokenizer(PolicyContract):
 
     @pytest.mark.parametrize("limit", [1, 3, 10])
     def test_max_tokens_is_a_limit(self, policy: Any, limit: int) -> None:
-        sampled = policy.sample(100, generator=rng(policy), max_tokens=limit)
+        sampled = policy.sample(100, generator=rng(policy), decoding=Decoding(max_tokens=limit))
         assert sampled.ids.shape == (100, limit)
         unended = ~(sampled.ids == END).any(1)
         assert unended.any()
@@ -87,7 +88,7 @@ class TestWithEachTokenizer(PolicyContract):
         torch.testing.assert_close(policy.log_prob(sampled.ids), sampled.log_prob, rtol=0, atol=1e-4)
 
     def test_padding_changes_no_log_prob(self, policy: Any) -> None:
-        ids = policy.sample(20, generator=rng(policy), max_tokens=MAX_TOKENS).ids
+        ids = policy.sample(20, generator=rng(policy), decoding=Decoding(max_tokens=MAX_TOKENS)).ids
         wider = torch.nn.functional.pad(ids, (0, 7), value=PAD)
         # Relative too: sums over forty tokens are near -100 nats, where float32 has steps of 1e-5.
         torch.testing.assert_close(policy.log_prob(wider), policy.log_prob(ids), rtol=1e-6, atol=1e-5)
@@ -96,19 +97,19 @@ class TestWithEachTokenizer(PolicyContract):
 
     def test_the_generator_decides_alone(self, policy: Any) -> None:
         state = torch.get_rng_state()
-        first = policy.sample(50, generator=rng(policy, 5), max_tokens=MAX_TOKENS)
+        first = policy.sample(50, generator=rng(policy, 5), decoding=Decoding(max_tokens=MAX_TOKENS))
         torch.rand(3)
-        second = policy.sample(50, generator=rng(policy, 5), max_tokens=MAX_TOKENS)
+        second = policy.sample(50, generator=rng(policy, 5), decoding=Decoding(max_tokens=MAX_TOKENS))
         assert torch.equal(first.ids, second.ids)
         assert torch.equal(first.log_prob, second.log_prob)
-        other = policy.sample(50, generator=rng(policy, 6), max_tokens=MAX_TOKENS)
+        other = policy.sample(50, generator=rng(policy, 6), decoding=Decoding(max_tokens=MAX_TOKENS))
         assert not torch.equal(first.log_prob, other.log_prob)
         torch.set_rng_state(state)
-        policy.sample(5, generator=rng(policy), max_tokens=5)
+        policy.sample(5, generator=rng(policy), decoding=Decoding(max_tokens=5))
         assert torch.equal(torch.get_rng_state(), state)
 
     def test_log_prob_has_a_gradient_that_raises_it(self, policy: Any) -> None:
-        ids = policy.sample(10, generator=rng(policy), max_tokens=MAX_TOKENS).ids
+        ids = policy.sample(10, generator=rng(policy), decoding=Decoding(max_tokens=MAX_TOKENS)).ids
         before = policy.log_prob(ids).sum()
         before.backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in policy.parameters())
@@ -119,7 +120,7 @@ class TestWithEachTokenizer(PolicyContract):
         policy.zero_grad()
 
     def test_a_sample_carries_no_gradient(self, policy: Any) -> None:
-        assert not policy.sample(5, generator=rng(policy), max_tokens=5).log_prob.requires_grad
+        assert not policy.sample(5, generator=rng(policy), decoding=Decoding(max_tokens=5)).log_prob.requires_grad
 
     def test_samples_follow_the_weights_of_the_moment(self, policy: Any) -> None:
         """A GPU keeps copies of them between one call and the next."""
@@ -128,29 +129,31 @@ class TestWithEachTokenizer(PolicyContract):
                 for parameter in policy.parameters():
                     parameter.mul_(change)
             for temperature in (1.0, 0.5):
-                sampled = policy.sample(70, generator=rng(policy), max_tokens=20, temperature=temperature)
+                sampled = policy.sample(
+                    70, generator=rng(policy), decoding=Decoding(max_tokens=20, temperature=temperature)
+                )
                 if temperature == 1:
                     torch.testing.assert_close(policy.log_prob(sampled.ids), sampled.log_prob, rtol=0, atol=1e-4)
 
     def test_many_samples_come_in_batches(self, policy: Any) -> None:
-        assert len(policy.sample(1100, generator=rng(policy), max_tokens=5)) == 1100
-        assert len(policy.sample(0, generator=rng(policy), max_tokens=5)) == 0
+        assert len(policy.sample(1100, generator=rng(policy), decoding=Decoding(max_tokens=5))) == 1100
+        assert len(policy.sample(0, generator=rng(policy), decoding=Decoding(max_tokens=5))) == 0
 
     @pytest.mark.parametrize("wrong", [{"temperature": 0.0}, {"temperature": -1.0}, {"max_tokens": 0}])
     def test_senseless_options_are_refused(self, policy: Any, wrong: dict[str, Any]) -> None:
         with pytest.raises(ValueError, match="must be positive"):
-            policy.sample(2, generator=rng(policy), **wrong)
+            policy.sample(2, generator=rng(policy), decoding=Decoding(**wrong))
 
-    @pytest.mark.parametrize("options", [{"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5}, {"prefix": [3] * 160}])
+    @pytest.mark.parametrize("options", [{"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5}, {"prefix": (3,) * 160}])
     def test_senseless_limits_are_refused(self, policy: Any, options: dict[str, Any]) -> None:
         with pytest.raises(ValueError, match="out of range"):
-            policy.sample(2, generator=rng(policy), **options)
+            policy.sample(2, generator=rng(policy), decoding=Decoding(**options))
 
     @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
     def test_a_prefix_begins_every_sequence_and_the_rest_follows_from_it(self, policy: Any, precision: str) -> None:
         policy.precision = precision
-        prefix = [4, 5, 3, 6]
-        sampled = policy.sample(200, generator=rng(policy), max_tokens=MAX_TOKENS, prefix=prefix)
+        prefix = (4, 5, 3, 6)
+        sampled = policy.sample(200, generator=rng(policy), decoding=Decoding(max_tokens=MAX_TOKENS, prefix=prefix))
         assert (sampled.ids[:, :4] == torch.tensor(prefix)).all()
         assert sampled.ids.shape[1] <= MAX_TOKENS
         given = policy.token_log_probs(sampled.ids)[:, 4:].sum(1)
@@ -160,7 +163,7 @@ class TestWithEachTokenizer(PolicyContract):
         """Greedy sampling is one sequence, whose first token is the likeliest."""
         firsts = policy.log_prob(torch.arange(END, len(policy.vocabulary))[:, None])
         for options in ({"top_k": 1}, {"top_p": 1e-6}):
-            sampled = policy.sample(20, generator=rng(policy), max_tokens=8, **options)
+            sampled = policy.sample(20, generator=rng(policy), decoding=Decoding(max_tokens=8, **options))
             assert len(set(map(tuple, sampled.ids.tolist()))) == 1
             assert sampled.ids[0, 0] == firsts.argmax() + END
             assert sampled.log_prob.abs().max() < 1e-6
@@ -168,7 +171,7 @@ class TestWithEachTokenizer(PolicyContract):
     def test_bfloat16_stays_close_to_float32(self, policy: Any) -> None:
         """The bound of this small model; policies.precision states what was measured on the real one."""
         policy.precision = "bfloat16"
-        sampled = policy.sample(300, generator=rng(policy), max_tokens=MAX_TOKENS)
+        sampled = policy.sample(300, generator=rng(policy), decoding=Decoding(max_tokens=MAX_TOKENS))
         reduced = policy.log_prob(sampled.ids)
         policy.precision = "float32"
         exact = policy.log_prob(sampled.ids)
@@ -202,7 +205,9 @@ class TinyVocabulary(PolicyContract):
     def count(self, policy: Any, tiny: Vocabulary, n: int, temperature: float) -> tuple[np.ndarray, np.ndarray]:
         sequences = self.all_sequences(tiny)
         number = {tuple(row): i for i, row in enumerate(sequences.tolist())}
-        sampled = policy.sample(n, generator=rng(policy, 1), max_tokens=self.LENGTH, temperature=temperature)
+        sampled = policy.sample(
+            n, generator=rng(policy, 1), decoding=Decoding(max_tokens=self.LENGTH, temperature=temperature)
+        )
         observed = np.zeros(len(sequences))
         for row in sampled.ids.tolist():
             observed[number[tuple(row)]] += 1
@@ -243,7 +248,9 @@ class TestOnATinyVocabulary(TinyVocabulary):
         firsts = torch.arange(END, len(tiny))
         with torch.no_grad():
             expected = torch.log_softmax(policy.log_prob(firsts[:, None]) / temperature, dim=0)
-        sampled = policy.sample(4000, generator=rng(policy, 2), max_tokens=1, temperature=temperature)
+        sampled = policy.sample(
+            4000, generator=rng(policy, 2), decoding=Decoding(max_tokens=1, temperature=temperature)
+        )
         drawn = sampled.ids[:, 0] - END
         torch.testing.assert_close(sampled.log_prob, expected[drawn], rtol=0, atol=2e-5)
         counts = torch.bincount(drawn, minlength=len(firsts))
@@ -262,7 +269,7 @@ class TestOnATinyVocabulary(TinyVocabulary):
             kept = int((before < options["top_p"]).sum())
         expected = torch.full_like(probabilities, -torch.inf)
         expected[order[:kept]] = (probabilities[order[:kept]] / probabilities[order[:kept]].sum()).log()
-        sampled = policy.sample(2000, generator=rng(policy, 3), max_tokens=1, **options)
+        sampled = policy.sample(2000, generator=rng(policy, 3), decoding=Decoding(max_tokens=1, **options))
         torch.testing.assert_close(sampled.log_prob, expected[sampled.ids[:, 0] - END], rtol=0, atol=2e-5)
 
 

@@ -12,6 +12,7 @@ import torch
 
 from chemmara.language.vocabulary import Vocabulary
 from chemmara.policies import slots
+from chemmara.policies.decoding import Decoding
 from chemmara.policies.slots import sample_in_slots
 
 RECURRENT = ("lstm", "gru")
@@ -44,10 +45,12 @@ def test_the_call_for_a_gpu_is_the_module(name: str, dtype: torch.dtype, bound: 
 def test_slots_are_kept_for_the_next_call_and_forgotten_with_the_policy(build: Any, tiny: Vocabulary) -> None:
     policy = build("gru", tiny)
     for n in (10, 60, 70):
-        sample_in_slots(policy, n, torch.float32, generator=rng(policy), max_tokens=5)
+        sample_in_slots(policy, n, torch.float32, generator=rng(policy), decoding=Decoding(max_tokens=5))
     assert [key[0] for key in slots._kept[policy]] == [64, 128]
     for temperature in torch.linspace(0.5, 2, slots.GRAPHS).tolist():
-        sample_in_slots(policy, 10, torch.float32, generator=rng(policy), max_tokens=5, temperature=temperature)
+        sample_in_slots(
+            policy, 10, torch.float32, generator=rng(policy), decoding=Decoding(max_tokens=5, temperature=temperature)
+        )
     assert len(slots._kept[policy]) == slots.GRAPHS
     before = len(slots._kept)
     del policy
@@ -57,7 +60,8 @@ def test_slots_are_kept_for_the_next_call_and_forgotten_with_the_policy(build: A
 def test_more_than_fit_at_once(build: Any, tiny: Vocabulary, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slots, "MOST", 100)
     policy = build("gru", tiny)
-    assert len(sample_in_slots(policy, 250, torch.float32, generator=rng(policy), max_tokens=5)) == 250
+    sampled = sample_in_slots(policy, 250, torch.float32, generator=rng(policy), decoding=Decoding(max_tokens=5))
+    assert len(sampled) == 250
 
 
 class TestOnAGpu:
@@ -68,7 +72,7 @@ class TestOnAGpu:
         return build(request.param, vocabularies["smiles"], spread=2.0)
 
     def test_log_prob_and_gradient_are_those_of_the_cpu(self, policy: Any) -> None:
-        ids = policy.sample(50, generator=rng(policy), max_tokens=40).ids
+        ids = policy.sample(50, generator=rng(policy), decoding=Decoding(max_tokens=40)).ids
         policy.log_prob(ids).mean().backward()
         expected = {name: p.grad for name, p in policy.named_parameters()}
         # A backward pass of cuDNN rounds to ten bits (TF32) as its user set it, outside the forward pass's context.
@@ -87,14 +91,14 @@ class TestOnAGpu:
 
     def test_the_first_call_and_a_replayed_one_write_the_same(self, policy: Any) -> None:
         other = copy.deepcopy(policy).cuda()
-        first, second = (other.sample(100, generator=rng(other), max_tokens=40) for _ in range(2))
+        first, second = (other.sample(100, generator=rng(other), decoding=Decoding(max_tokens=40)) for _ in range(2))
         assert torch.equal(first.ids, second.ids)
         assert torch.equal(first.log_prob, second.log_prob)
 
     def test_memory_does_not_grow_with_calls(self, policy: Any) -> None:
         other = copy.deepcopy(policy).cuda()
         for number in range(30):
-            other.sample(100 + 10 * number, generator=rng(other), max_tokens=40)
+            other.sample(100 + 10 * number, generator=rng(other), decoding=Decoding(max_tokens=40))
             if number == 10:
                 held = torch.cuda.memory_reserved()
         assert torch.cuda.memory_reserved() <= held + 64e6

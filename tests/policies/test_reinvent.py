@@ -28,6 +28,7 @@ from chemmara.errors import UserError
 from chemmara.language.vocabulary import END, PAD, Vocabulary
 from chemmara.policies import foreign
 from chemmara.policies.catalog import WEIGHTS, find_prior
+from chemmara.policies.decoding import Decoding
 from chemmara.policies.reinvent import from_policy, read_reinvent, stays_at_its_end, to_policy
 from chemmara.policies.reinvent_file import write_reinvent
 from chemmara.policies.storage import load_policy
@@ -127,7 +128,7 @@ def test_what_is_kept(made: tuple[Net, Path], tmp_path: Path) -> None:
 def test_the_start_token_is_drawn_as_often_as_there_and_is_no_text(made: tuple[Net, Path]) -> None:
     policy = to_policy(read_reinvent(made[1]))
     policy.precision = "float32"
-    sampled = policy.sample(300, generator=torch.Generator().manual_seed(0), max_tokens=40)
+    sampled = policy.sample(300, generator=torch.Generator().manual_seed(0), decoding=Decoding(max_tokens=40))
     torch.testing.assert_close(policy.log_prob(sampled.ids), sampled.log_prob, rtol=0, atol=1e-4)
     assert (sampled.ids == 3).any()  # an untrained network writes it often
     assert not any("^" in text for text in policy.vocabulary.decode(sampled.ids.numpy()))

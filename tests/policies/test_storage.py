@@ -17,6 +17,7 @@ from chemmara.errors import RunError, UserError
 from chemmara.language.vocabulary import Vocabulary
 from chemmara.policies import catalog
 from chemmara.policies.catalog import find_prior
+from chemmara.policies.decoding import Decoding
 from chemmara.policies.policy import POLICIES
 from chemmara.policies.storage import load_policy, save_policy
 
@@ -72,7 +73,7 @@ def test_float32_is_exact_and_float16_close(architecture: str, build: Callable[.
         assert torch.equal(full.state_dict()[name], value)
         assert half.state_dict()[name].dtype == torch.float32
     full.precision = half.precision = "float32"
-    ids = policy.sample(100, generator=torch.Generator().manual_seed(0), max_tokens=20).ids
+    ids = policy.sample(100, generator=torch.Generator().manual_seed(0), decoding=Decoding(max_tokens=20)).ids
     assert torch.equal(full.log_prob(ids), policy.log_prob(ids))
     difference = (half.log_prob(ids) - policy.log_prob(ids)).abs().max()
     assert 0 < difference < 0.02

@@ -11,6 +11,7 @@ import torch
 
 from chemmara.chemistry.molecules import read
 from chemmara.language.vocabulary import Vocabulary
+from chemmara.policies.decoding import Decoding
 from chemmara.policies.lstm import LstmPolicy
 from chemmara.policies.recurrent import LstmParameters
 from chemmara.training.likelihood import LikelihoodModule, mean_nll
@@ -45,7 +46,7 @@ def test_mean_nll_weighs_each_molecule_the_same() -> None:
 
 
 def share_valid(policy: LstmPolicy) -> float:
-    sampled = policy.sample(400, generator=torch.Generator().manual_seed(1), max_tokens=20)
+    sampled = policy.sample(400, generator=torch.Generator().manual_seed(1), decoding=Decoding(max_tokens=20))
     texts = policy.vocabulary.decode(sampled.ids.numpy())
     return sum(read(text).molecule is not None for text in texts) / len(texts)
 

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from chemmara.errors import UserError, nearest
+from chemmara.policies.decoding import MAX_TOKENS
 from chemmara.workflows.benchmarks.memory import own_peak_mb
 
 SAMPLING_BATCHES = (64, 128, 512)
 TRAINING_BATCHES = (64, 128, 256)
 STEP = 64
-MAX_TOKENS = 160
 MOLECULES = 512
 HEAD = ("policy", "device", "threads", "what", "batch", "precision", "molecules_per_second", "tokens_per_second",
         "times_plain", "seconds", "memory_mb")  # fmt: skip
@@ -128,7 +128,7 @@ def _molecules(prior: str, device: Any, number: int) -> Any:
     from chemmara.policies.storage import load_policy
 
     generator = torch.Generator(device=device).manual_seed(0)
-    return load_policy(find_prior(prior), device).sample(number, generator=generator, max_tokens=MAX_TOKENS).ids
+    return load_policy(find_prior(prior), device).sample(number, generator=generator).ids
 
 
 def _sampling(policy: Any, batch: int) -> dict[str, Side]:
@@ -141,7 +141,7 @@ def _sampling(policy: Any, batch: int) -> dict[str, Side]:
     def ours(precision: str) -> Side:
         def run() -> int:
             policy.precision = precision
-            ids = policy.sample(batch, generator=generator, max_tokens=MAX_TOKENS).ids
+            ids = policy.sample(batch, generator=generator).ids
             policy.vocabulary.decode(ids.cpu().numpy())
             return int((ids != 0).sum())
 
@@ -218,7 +218,7 @@ def _optimisation(policy: Any) -> dict[str, Side]:
 
         def run() -> int:
             agent.precision = prior.precision = precision
-            ids = agent.sample(STEP, generator=generator, max_tokens=MAX_TOKENS).ids
+            ids = agent.sample(STEP, generator=generator).ids
             total = scoring(agent.vocabulary.decode(ids.cpu().numpy())).total
             rewards = torch.nan_to_num(torch.from_numpy(total)).float().to(ids.device)
             with torch.no_grad():
