@@ -9,29 +9,20 @@ array([0.595,   nan])
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chemmara.chemistry.molecules import Molecule, read
 from chemmara.config import Table, read_table
-from chemmara.errors import ConfigError, RunError
-from chemmara.scoring import transforms, work
+from chemmara.errors import ConfigError
+from chemmara.scoring import transforms
 from chemmara.scoring.aggregation import aggregate
-from chemmara.scoring.component import EXPENSIVE_US
-from chemmara.scoring.evaluation import (
-    ComponentSpec,
-    Evaluation,
-    EvaluationStore,
-    Executor,
-    MemoryStore,
-    Task,
-    of_endpoint,
-)
+from chemmara.scoring.evaluation import Evaluation, EvaluationStore, Executor
+from chemmara.scoring.evaluator import Evaluator
 from chemmara.scoring.failure import OnFailure
 from chemmara.scoring.scores import Scores
 from chemmara.scoring.settings import ComponentSettings, ScoringSettings
@@ -39,60 +30,7 @@ from chemmara.scoring.settings import ComponentSettings, ScoringSettings
 if TYPE_CHECKING:
     from chemmara.scoring.scores import Array
 
-Pairs = list[tuple[str, Evaluation]]
 _SLACK = 1e-6  # rounding that a raw value in [0, 1] may bring along
-
-
-class _Job(NamedTuple):
-    """Molecules that a component has still to evaluate."""
-
-    oracle: _Oracle
-    smiles: list[str]
-
-
-@dataclass(frozen=True)
-class _Oracle:
-    """One distinct component: what it is, what it costs, and what follows when it fails."""
-
-    label: str
-    spec: ComponentSpec
-    cost_us: float
-    retry: int
-    stop: bool
-
-    def check(self, pairs: Pairs) -> None:
-        """Raise RunError for a failure, where the config has it so."""
-        failed = next((pair for pair in pairs if pair[1].failed), None) if self.stop else None
-        if failed is not None:
-            raise RunError(
-                f"component '{self.label}' failed on {failed[0]}: {failed[1].error} (on_failure = 'stop'); "
-                "mend it and go on with --resume, which tries the molecule again"
-            )
-
-
-class _Call(NamedTuple):
-    """One chunk for a component that answers for all components of its group: those with their missing molecules."""
-
-    members: list[_Job]
-    chunk: list[str]
-
-    @property
-    def oracle(self) -> _Oracle:
-        """The one that is asked."""
-        return self.members[0].oracle
-
-    def pairs(self, evaluations: Sequence[Evaluation]) -> list[tuple[_Oracle, Pairs]]:
-        """What each member of the group has of the answers, among its own molecules."""
-        found = []
-        for oracle, missing in self.members:
-            wanted = set(missing)
-            mine = [
-                (smiles, evaluation if oracle is self.oracle else of_endpoint(evaluation, oracle.spec.endpoint))
-                for smiles, evaluation in zip(self.chunk, evaluations, strict=True)
-                if smiles in wanted
-            ]
-            found.append((oracle, mine))
-        return found
 
 
 class ScoringFunction:
@@ -113,14 +51,8 @@ class ScoringFunction:
         retry: int = 0,
         on_failure: OnFailure = "blank",
     ) -> None:
-        if chunk < 1 or retry < 0:
-            raise ValueError(f"chunk must be at least 1 and retry at least 0, got {chunk} and {retry}")
         self.settings = settings if isinstance(settings, ScoringSettings) else ScoringSettings.parse(settings)
-        self._executor = executor
-        self._store: EvaluationStore = MemoryStore() if store is None else store
-        self._oracles = _oracles(self.settings.components, retry, on_failure)
-        self._store.describe(oracle.spec for oracle in self._oracles)
-        self._chunk = chunk
+        self._evaluate = Evaluator(self.settings.components, executor, store, chunk, retry, on_failure)
 
     @classmethod
     def from_config(cls, config: str | Path | Mapping[str, Any], **options: Any) -> ScoringFunction:
@@ -151,69 +83,6 @@ class ScoringFunction:
             evaluations=computed,
         )
 
-    def _evaluate(self, molecules: dict[str, Molecule]) -> tuple[list[dict[str, Evaluation]], int]:
-        """The evaluations of distinct molecules by component and SMILES, and how many were not in the store."""
-        known = {oracle.spec.key: self._look_up(oracle, molecules) for oracle in self._oracles}
-        jobs = [
-            _Job(oracle, [smiles for smiles in molecules if smiles not in known[oracle.spec.key]])
-            for oracle in self._oracles
-        ]
-        computed = sum(len(job.smiles) for job in jobs)
-        attempt = 0
-        while jobs:
-            for together in self._run(jobs, molecules):
-                final = []
-                for oracle, pairs in together:
-                    drop = attempt < oracle.retry or oracle.stop  # a failure that is not the last word
-                    final.append((oracle.spec.key, [pair for pair in pairs if not (drop and pair[1].failed)]))
-                self._store.record_all(final)
-                for key, pairs in final:
-                    known[key].update(pairs)
-                for oracle, pairs in together:
-                    if attempt >= oracle.retry:
-                        oracle.check(pairs)
-            # From the jobs, not from the answers: executors answer in any order, the next round must not depend on it.
-            jobs = [
-                _Job(job.oracle, left)
-                for job in jobs
-                if (left := [text for text in job.smiles if text not in known[job.oracle.spec.key]])
-            ]
-            attempt += 1
-        return [known[component.spec.key] for component in self.settings.components], computed
-
-    def _look_up(self, oracle: _Oracle, molecules: dict[str, Molecule]) -> dict[str, Evaluation]:
-        found = dict(self._store.lookup(oracle.spec.key, list(molecules)))
-        if oracle.stop:  # a failure that another run has left is no answer here
-            return {smiles: evaluation for smiles, evaluation in found.items() if not evaluation.failed}
-        return found
-
-    def _run(self, jobs: list[_Job], molecules: dict[str, Molecule]) -> Iterator[list[tuple[_Oracle, Pairs]]]:
-        """Evaluations, those together that are stored together: all of the cheap components, which are computed in this
-        process, then chunk by chunk those of the others."""
-        here: list[tuple[_Oracle, Pairs]] = []
-        dear: list[_Call] = []
-        for members in _groups(jobs):
-            missing = list(dict.fromkeys(smiles for job in members for smiles in job.smiles))
-            if members[0].oracle.cost_us < EXPENSIVE_US:
-                here += self._compute(_Call(members, missing), molecules)
-            else:
-                # The largest first: they tend to take longest, and whoever gets one last is waited for.
-                largest = sorted(missing, key=len, reverse=True)
-                dear += [_Call(members, chunk) for chunk in _chunks(largest, self._chunk)]
-        if here:
-            yield here
-        if self._executor is None:
-            for call in dear:
-                yield self._compute(call, molecules)
-        elif dear:
-            tasks = [Task(call.oracle.spec, tuple(call.chunk)) for call in dear]
-            for index, evaluations in self._executor.run(tasks):
-                yield dear[index].pairs(evaluations)
-
-    @staticmethod
-    def _compute(call: _Call, molecules: dict[str, Molecule]) -> list[tuple[_Oracle, Pairs]]:
-        return call.pairs(work.component(call.oracle.spec)([molecules[text] for text in call.chunk]))
-
     def _values(self, known: list[dict[str, Evaluation]], smiles: list[str]) -> tuple[Array, Array, Array]:
         """Totals (n,), raw and transformed values (components, n) of distinct molecules."""
         components = self.settings.components
@@ -232,28 +101,6 @@ class ScoringFunction:
             if (reason := _failure(component, found[smiles])) is not None
         ]
         return "; ".join(reasons) or None
-
-
-def _oracles(components: Sequence[ComponentSettings], retry: int, on_failure: OnFailure) -> list[_Oracle]:
-    """By key: a component that stands twice, with two transforms, is computed once, under the stricter policy."""
-    found: dict[str, _Oracle] = {}
-    for component in components:
-        key = component.spec.key
-        retries = retry if component.retry is None else component.retry
-        stop = (component.on_failure or on_failure) == "stop"
-        if key in found:
-            retries, stop = max(retries, found[key].retry), stop or found[key].stop
-        label = found[key].label if key in found else component.label
-        found[key] = _Oracle(label, component.spec, component.cost_us, retries, stop)
-    asked: dict[str, list[str]] = {}
-    for oracle in found.values():
-        asked.setdefault(oracle.spec.group, []).append(oracle.spec.endpoint)
-    return [
-        replace(oracle, spec=replace(oracle.spec, asked=tuple(asked[oracle.spec.group])))
-        if oracle.spec.group
-        else oracle
-        for oracle in found.values()
-    ]
 
 
 def _reading(molecule: Molecule | str | None) -> tuple[Molecule | None, str | None]:
@@ -285,20 +132,6 @@ def _outside(raw: Array) -> NDArray[np.bool_]:
 def _spread(values: Array, at: NDArray[np.int_]) -> Array:
     """Values of distinct molecules (n,) to the rows of the batch (B,), NaN where ``at`` is -1."""
     return np.append(values, np.nan)[at]
-
-
-def _groups(jobs: list[_Job]) -> list[list[_Job]]:
-    """Jobs that one call answers, together; those with nothing to do are left out."""
-    groups: dict[str, list[_Job]] = {}
-    for job in jobs:
-        if job.smiles:
-            groups.setdefault(job.oracle.spec.group or job.oracle.spec.key, []).append(job)
-    return list(groups.values())
-
-
-def _chunks(smiles: list[str], size: int) -> Iterator[list[str]]:
-    for start in range(0, len(smiles), max(size, 1)):
-        yield smiles[start : start + size]
 
 
 def _scoring_table(config: str | Path | Mapping[str, Any]) -> tuple[Table, str, Path]:

@@ -29,6 +29,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_masses(whole: Path) -> None:
     found = rows(whole / "masses.csv")
     assert {"figure", "kl", "augmentation", "beta", "source", "block", "mass"} <= set(found[0])
@@ -49,6 +50,7 @@ def test_masses(whole: Path) -> None:
     assert {row["seeds"] for row in found if row["source"] == "sampled"} == {"2"}
 
 
+@pytest.mark.slow
 def test_other_files(whole: Path) -> None:
     assert {row["source"] for row in rows(whole / "beta_flip.csv")} == {"theory", "exact", "sampled"}
     sweeps = rows(whole / "sweeps.csv")

@@ -281,7 +281,7 @@ QUICK = ("--steps", 2, "--batch-size", 8, "--max-new-tokens", 20, "--seeds", "0-
          "--set", "reference_samples=200", "--set", "final_samples=1000", "--set", "sample_batch=500")  # fmt: skip
 
 
-@pytest.mark.parametrize("tuning", ["lora", "full"])
+@pytest.mark.parametrize("tuning", [pytest.param("lora", marks=pytest.mark.slow), "full"])
 def test_command_on_a_real_model(directory: Path, tmp_path: Path, tuning: str) -> None:
     out = tmp_path / "out"
     result = invoke(

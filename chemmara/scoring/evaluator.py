@@ -1,0 +1,201 @@
+"""Who computes what: the molecules that components have not evaluated yet, stored as soon as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from chemmara.chemistry.molecules import Molecule
+from chemmara.errors import RunError
+from chemmara.scoring import work
+from chemmara.scoring.component import EXPENSIVE_US
+from chemmara.scoring.evaluation import (
+    ComponentSpec,
+    Evaluation,
+    EvaluationStore,
+    Executor,
+    MemoryStore,
+    Task,
+    of_endpoint,
+)
+from chemmara.scoring.failure import OnFailure
+from chemmara.scoring.settings import ComponentSettings
+
+Pairs = list[tuple[str, Evaluation]]
+
+
+class _Job(NamedTuple):
+    """Molecules that a component has still to evaluate."""
+
+    oracle: _Oracle
+    smiles: list[str]
+
+
+@dataclass(frozen=True)
+class _Oracle:
+    """One distinct component: what it is, what it costs, and what follows when it fails."""
+
+    label: str
+    spec: ComponentSpec
+    cost_us: float
+    retry: int
+    stop: bool
+
+    def check(self, pairs: Pairs) -> None:
+        """Raise RunError for a failure, where the config has it so."""
+        failed = next((pair for pair in pairs if pair[1].failed), None) if self.stop else None
+        if failed is not None:
+            raise RunError(
+                f"component '{self.label}' failed on {failed[0]}: {failed[1].error} (on_failure = 'stop'); "
+                "mend it and go on with --resume, which tries the molecule again"
+            )
+
+
+class _Call(NamedTuple):
+    """One chunk for a component that answers for all components of its group: those with their missing molecules."""
+
+    members: list[_Job]
+    chunk: list[str]
+
+    @property
+    def oracle(self) -> _Oracle:
+        """The one that is asked."""
+        return self.members[0].oracle
+
+    def pairs(self, evaluations: Sequence[Evaluation]) -> list[tuple[_Oracle, Pairs]]:
+        """What each member of the group has of the answers, among its own molecules."""
+        found = []
+        for oracle, missing in self.members:
+            wanted = set(missing)
+            mine = [
+                (smiles, evaluation if oracle is self.oracle else of_endpoint(evaluation, oracle.spec.endpoint))
+                for smiles, evaluation in zip(self.chunk, evaluations, strict=True)
+                if smiles in wanted
+            ]
+            found.append((oracle, mine))
+        return found
+
+
+class Evaluator:
+    """Evaluations by the components of a config; its arguments are those of :class:`ScoringFunction`."""
+
+    def __init__(
+        self,
+        components: Sequence[ComponentSettings],
+        executor: Executor | None,
+        store: EvaluationStore | None,
+        chunk: int,
+        retry: int,
+        on_failure: OnFailure,
+    ) -> None:
+        if chunk < 1 or retry < 0:
+            raise ValueError(f"chunk must be at least 1 and retry at least 0, got {chunk} and {retry}")
+        self._components = components
+        self._executor = executor
+        self._store: EvaluationStore = MemoryStore() if store is None else store
+        self._oracles = _oracles(components, retry, on_failure)
+        self._store.describe(oracle.spec for oracle in self._oracles)
+        self._chunk = chunk
+
+    def __call__(self, molecules: dict[str, Molecule]) -> tuple[list[dict[str, Evaluation]], int]:
+        """The evaluations of distinct molecules by component and SMILES, and how many were not in the store.
+
+        ``molecules``: by canonical SMILES. Raises RunError where a component may not fail and does.
+        """
+        known = {oracle.spec.key: self._look_up(oracle, molecules) for oracle in self._oracles}
+        jobs = [
+            _Job(oracle, [smiles for smiles in molecules if smiles not in known[oracle.spec.key]])
+            for oracle in self._oracles
+        ]
+        computed = sum(len(job.smiles) for job in jobs)
+        attempt = 0
+        while jobs:
+            for together in self._run(jobs, molecules):
+                final = []
+                for oracle, pairs in together:
+                    drop = attempt < oracle.retry or oracle.stop  # a failure that is not the last word
+                    final.append((oracle.spec.key, [pair for pair in pairs if not (drop and pair[1].failed)]))
+                self._store.record_all(final)
+                for key, pairs in final:
+                    known[key].update(pairs)
+                for oracle, pairs in together:
+                    if attempt >= oracle.retry:
+                        oracle.check(pairs)
+            # From the jobs, not from the answers: executors answer in any order, the next round must not depend on it.
+            jobs = [
+                _Job(job.oracle, left)
+                for job in jobs
+                if (left := [text for text in job.smiles if text not in known[job.oracle.spec.key]])
+            ]
+            attempt += 1
+        return [known[component.spec.key] for component in self._components], computed
+
+    def _look_up(self, oracle: _Oracle, molecules: dict[str, Molecule]) -> dict[str, Evaluation]:
+        found = dict(self._store.lookup(oracle.spec.key, list(molecules)))
+        if oracle.stop:  # a failure that another run has left is no answer here
+            return {smiles: evaluation for smiles, evaluation in found.items() if not evaluation.failed}
+        return found
+
+    def _run(self, jobs: list[_Job], molecules: dict[str, Molecule]) -> Iterator[list[tuple[_Oracle, Pairs]]]:
+        """Evaluations, those together that are stored together: all of the cheap components, which are computed in this
+        process, then chunk by chunk those of the others."""
+        here: list[tuple[_Oracle, Pairs]] = []
+        dear: list[_Call] = []
+        for members in _groups(jobs):
+            missing = list(dict.fromkeys(smiles for job in members for smiles in job.smiles))
+            if members[0].oracle.cost_us < EXPENSIVE_US:
+                here += self._compute(_Call(members, missing), molecules)
+            else:
+                # The largest first: they tend to take longest, and whoever gets one last is waited for.
+                largest = sorted(missing, key=len, reverse=True)
+                dear += [_Call(members, chunk) for chunk in _chunks(largest, self._chunk)]
+        if here:
+            yield here
+        if self._executor is None:
+            for call in dear:
+                yield self._compute(call, molecules)
+        elif dear:
+            tasks = [Task(call.oracle.spec, tuple(call.chunk)) for call in dear]
+            for index, evaluations in self._executor.run(tasks):
+                yield dear[index].pairs(evaluations)
+
+    @staticmethod
+    def _compute(call: _Call, molecules: dict[str, Molecule]) -> list[tuple[_Oracle, Pairs]]:
+        return call.pairs(work.component(call.oracle.spec)([molecules[text] for text in call.chunk]))
+
+
+def _oracles(components: Sequence[ComponentSettings], retry: int, on_failure: OnFailure) -> list[_Oracle]:
+    """By key: a component that stands twice, with two transforms, is computed once, under the stricter policy."""
+    found: dict[str, _Oracle] = {}
+    for component in components:
+        key = component.spec.key
+        retries = retry if component.retry is None else component.retry
+        stop = (component.on_failure or on_failure) == "stop"
+        if key in found:
+            retries, stop = max(retries, found[key].retry), stop or found[key].stop
+        label = found[key].label if key in found else component.label
+        found[key] = _Oracle(label, component.spec, component.cost_us, retries, stop)
+    asked: dict[str, list[str]] = {}
+    for oracle in found.values():
+        asked.setdefault(oracle.spec.group, []).append(oracle.spec.endpoint)
+    return [
+        replace(oracle, spec=replace(oracle.spec, asked=tuple(asked[oracle.spec.group])))
+        if oracle.spec.group
+        else oracle
+        for oracle in found.values()
+    ]
+
+
+def _groups(jobs: list[_Job]) -> list[list[_Job]]:
+    """Jobs that one call answers, together; those with nothing to do are left out."""
+    groups: dict[str, list[_Job]] = {}
+    for job in jobs:
+        if job.smiles:
+            groups.setdefault(job.oracle.spec.group or job.oracle.spec.key, []).append(job)
+    return list(groups.values())
+
+
+def _chunks(smiles: list[str], size: int) -> Iterator[list[str]]:
+    for start in range(0, len(smiles), max(size, 1)):
+        yield smiles[start : start + size]
