@@ -10,7 +10,7 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -241,3 +241,10 @@ def set_key(table: Table, assignment: str) -> Table:
     _drop_other_name(current, {parts[-1]: value})
     current[parts[-1]] = value
     return result
+
+
+def set_keys(table: Table, assignments: Iterable[str]) -> Table:
+    """``table`` with several assignments laid over it, the later ones over the earlier."""
+    for assignment in assignments:
+        table = set_key(table, assignment)
+    return table

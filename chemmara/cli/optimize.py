@@ -20,7 +20,7 @@ Methods = Annotated[
 ]
 Assignments = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="lay a value over the config's, such as objective.beta=0.01"),
+    typer.Option("--set", metavar="KEY=VALUE", help="lay a value over every method's, such as objective.beta=0.01"),
 ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chemmara.config import Table, merge
+from chemmara.config import Table, merge, set_keys
 from chemmara.errors import ConfigError, nearest
 
 # fmt: off
@@ -112,12 +112,19 @@ def _describes_itself(config: Mapping[str, Any]) -> bool:
     return "objective" in config or "augmentation" in config
 
 
-def resolve_method(config: Mapping[str, Any], name: str) -> Table:
+def resolve_method(config: Mapping[str, Any], name: str, assignments: Names = ()) -> Table:
     """The config of one method, as one table without [methods] and presets.
 
     ``[methods.NAME]`` laid over the rest of the config, or the preset NAME. A preset inside a method replaces what the
-    config says of the same tables; a preset at the top lies under the config's own keys.
+    config says of the same tables; a preset at the top lies under the config's own keys. ``assignments``, keys and
+    values of a command line, are laid over all of it, whatever the method says itself.
     """
+    config = set_keys(dict(config), assignments)
+    own = {key: value for key, value in set_keys({}, assignments).items() if key not in ("methods", "preset")}
+    return merge(_resolve(config, name), own)
+
+
+def _resolve(config: Mapping[str, Any], name: str) -> Table:
     base = {key: value for key, value in config.items() if key not in ("methods", "preset")}
     methods = _methods(config)
     if name in methods:

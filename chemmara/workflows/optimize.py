@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chemmara.config import Table, read_table, refuse_non_finite, set_key
+from chemmara.config import Table, read_table, refuse_non_finite, set_keys
 from chemmara.errors import UserError
 from chemmara.interrupts import Interrupts
 from chemmara.optimization.directory import LEDGER, RunDirectory
@@ -39,13 +39,11 @@ def plan(
     table: Table = dict(config) if isinstance(config, Mapping) else read_table(config)
     refuse_non_finite(table, "")
     folder = Path(".") if isinstance(config, Mapping) else Path(config).parent
-    for assignment in assignments:
-        table = set_key(table, assignment)
-    check_keys(table)
-    names = method_names(table, methods)
+    check_keys(set_keys(table, assignments))
+    names = method_names(set_keys(table, assignments), methods)
     runs: list[tuple[str, int, RunSettings]] = []
     for name in names:
-        resolved = resolve_method(table, name)
+        resolved = resolve_method(table, name, assignments)
         for seed in seeds if seeds is not None else [resolved.get("seed", 0)]:
             # Methods share one score, so it is built once.
             scoring = runs[0][2].scoring if runs else None

@@ -93,6 +93,15 @@ def test_one_name_of_the_kl_strength_replaces_the_other(
     assert plan(config).runs[0][2].objective[1].beta == 0.02
 
 
+def test_a_value_of_the_command_line_reaches_presets_too(tmp_path: Path, tiny_prior: Path) -> None:
+    config = write(tmp_path / "c.toml", toy(tiny_prior))
+    names = ["default", "vanilla", "saturn"]
+    runs = plan(config, names, assignments=["objective.sigma=33", "batch_size=12"]).runs
+    assert [(name, settings.objective[1].beta, settings.head.batch_size) for name, _, settings in runs] == [
+        (name, pytest.approx(1 / 33), 12) for name in names
+    ]
+
+
 def test_the_default_method_heeds_the_tables_of_the_config(tmp_path: Path, tiny_prior: Path) -> None:
     changes = {"diversity_filter": {"name": "generic"}, "replay": {"per_scaffold": 7}}
     ((name, _, settings),) = plan(write(tmp_path / "c.toml", toy(tiny_prior, **changes))).runs

@@ -123,6 +123,22 @@ def test_methods_of_a_config() -> None:
     assert method_names({"preset": "mara"}) == ["mara"]
 
 
+def test_an_assignment_wins_over_what_a_method_says() -> None:
+    config = {"threshold": 0.6, "methods": {"a": {"preset": "default"}, "b": {"batch_size": 8}}}
+    sharper = "replay.rank_coefficient=0.001"
+    for name in ("default", "a", "genetic_gfn"):
+        found = resolve_method(config, name, [sharper])["replay"]
+        assert found == {**resolve_method(config, name)["replay"], "rank_coefficient": 0.001}
+    assert resolve_method(config, "b", ["batch_size=16", "batch_size=32"])["batch_size"] == 32
+    assert resolve_method(config, "saturn", ["batch_size=32"])["batch_size"] == 32
+    assert resolve_method(config, "default", ["objective.name=ahc"])["objective"] == {"name": "ahc"}
+    assert "sigma" not in resolve_method(config, "default", ["objective.beta=0.1"])["objective"]
+    one = ["methods.a.objective.sigma=7"]
+    assert resolve_method(config, "a", one)["objective"]["sigma"] == 7
+    assert resolve_method(config, "default", one) == resolve_method(config, "default")
+    assert "preset" not in resolve_method(config, "b", ["preset=mara"])
+
+
 def test_presets_and_the_configs_own_tables() -> None:
     own = {"objective": {"name": "reinvent", "learning_rate": 1e-3}, "augmentation": {"name": "mara", "quantile": 0.9}}
     vanilla = resolve_method(own, "vanilla")

@@ -406,6 +406,13 @@ def test_command_of_a_request(tmp_path: Path) -> None:
     )
 
 
+def test_a_value_of_the_command_line_reaches_presets_too(tiny_prior: Path, tmp_path: Path) -> None:
+    values = ("batch_size=32", "replay.rank_coefficient=0.001")
+    request = Request("saturn", tmp_path, ("saturn", "default"), (0,), prior=str(tiny_prior), assignments=values)
+    tables = [job.table for job in plan(request).jobs]
+    assert [(table["batch_size"], table["replay"]["rank_coefficient"]) for table in tables] == [(32, 0.001)] * 2
+
+
 # Several processes ----------------------------------------------------------------------------------------------------
 
 

@@ -114,7 +114,7 @@ def plan(request: Request) -> Plan:
         scoring = ScoringSettings.parse(task.scoring)
         root = request.out / RUNS / task.name
         for method in methods:
-            resolved = resolve_method({**base, "scoring": task.scoring}, method)
+            resolved = resolve_method({**base, "scoring": task.scoring}, method, request.assignments)
             settings = RunSettings.parse({**resolved, "seed": seeds[0]}, folder, scoring)
             config = _config_hash(resolved, settings)
             table = {**settings.to_table(), "execution": resolved.get("execution", {})}
