@@ -220,14 +220,11 @@ def merge(base: Mapping[str, Any], *overrides: Mapping[str, Any]) -> Table:
 
 
 def set_key(table: Table, assignment: str) -> Table:
-    """``table`` with one ``dotted.key=value`` laid over it; the value is read as TOML, else taken as text."""
+    """``table`` with one ``dotted.key=value`` laid over it; the value is read as TOML or JSON, else taken as text."""
     key, equals, text = assignment.partition("=")
     if not equals or not key.strip():
         raise ConfigError(f"--set takes key=value, got '{assignment}'")
-    try:
-        value = tomllib.loads(f"value = {text.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
+    value = _value(text.strip())
     refuse_non_finite(value, key.strip())
     result = dict(table)
     current = result
@@ -241,6 +238,19 @@ def set_key(table: Table, assignment: str) -> Table:
     _drop_other_name(current, {parts[-1]: value})
     current[parts[-1]] = value
     return result
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        pass
+    if text.startswith(("{", "[")):  # tables of JSON, which is how a Python dictionary comes here
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError:
+            pass
+    return text
 
 
 def set_keys(table: Table, assignments: Iterable[str]) -> Table:

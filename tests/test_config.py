@@ -182,9 +182,10 @@ def test_merge_with_nothing_and_with_itself_changes_nothing(table: dict[str, obj
     [
         ("1", 1), ("0.5", 0.5), ("5e-4", 5e-4), ("true", True), ('"1"', "1"), ("[1, 2]", [1, 2]), ("chembl", "chembl"),
         ("{ name = 'mara' }", {"name": "mara"}), ("10_000", 10_000), ("C1=CC", "C1=CC"), ("", ""), (" x ", "x"),
+        ('{"name": "mara", "levels": [0.5]}', {"name": "mara", "levels": [0.5]}), ("[C]", "[C]"), ("{x", "{x"),
     ],
 )  # fmt: skip
-def test_set_key_reads_values_as_toml_else_as_text(text: str, value: object) -> None:
+def test_set_key_reads_values_as_toml_or_json_else_as_text(text: str, value: object) -> None:
     result = set_key({"a": {"c": 1}}, f"a.b={text}")
     assert result == {"a": {"c": 1, "b": value}}
     assert type(result["a"]["b"]) is type(value)

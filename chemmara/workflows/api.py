@@ -59,7 +59,7 @@ def optimize(
 ) -> Results:
     """Run every method of a config (a file or a table) with every seed and compare them.
 
-    ``settings`` are dotted keys laid over the config, ``{"oracle_budget": 500}``. Raises
+    ``settings`` are dotted keys laid over the config and over every method, ``{"oracle_budget": 500}``. Raises
     :class:`chemmara.errors.ConfigError` for a mistake in the config, before anything is written.
     """
     import json
