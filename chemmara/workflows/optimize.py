@@ -39,8 +39,9 @@ def plan(
     table: Table = dict(config) if isinstance(config, Mapping) else read_table(config)
     refuse_non_finite(table, "")
     folder = Path(".") if isinstance(config, Mapping) else Path(config).parent
-    check_keys(set_keys(table, assignments))
-    names = method_names(set_keys(table, assignments), methods)
+    laid = set_keys(table, assignments)
+    check_keys(laid)
+    names = method_names(laid, methods)
     runs: list[tuple[str, int, RunSettings]] = []
     for name in names:
         resolved = resolve_method(table, name, assignments)
