@@ -106,6 +106,8 @@ class Augmentation:
     spelling: Spelling = "sampled"
     modes: ModeParameters | None = None
     """What labels ``Samples.mode``; None: no label is wanted."""
+    looks_at_buffer: bool = False
+    """Whether ``Moment.buffer`` is looked at."""
 
     def __init__(self, parameters: Parameters | None = None, default_threshold: float | None = None) -> None:
         self.parameters = parameters or NoParameters()

@@ -93,6 +93,7 @@ class Mara(Augmentation):
             raise TypeError(f"expected {self._MODEL.__name__}, got {type(self.parameters).__name__}")
         self.tau = Threshold(self.parameters, default_threshold, self._NAME)
         self.spelling = self.parameters.spelling
+        self.looks_at_buffer = self.parameters.anchor == "buffer"
         self._running: Anchor | None = None
 
     def _threshold(self, samples: Samples, moment: Moment) -> float:

@@ -37,7 +37,6 @@ class TokenBatches:
         batch_size: int,
         *,
         seed: int = 0,
-        shuffle: bool = True,
         randomize: bool = False,
         max_tokens: int = 128,
         rank: int = 0,
@@ -45,7 +44,7 @@ class TokenBatches:
         pin: bool = False,
     ) -> None:
         self.corpus, self.batch_size, self.seed = corpus, batch_size, seed
-        self.shuffle, self.randomize, self.max_tokens = shuffle, randomize, max_tokens
+        self.randomize, self.max_tokens = randomize, max_tokens
         self.rank, self.world_size, self.pin = rank, world_size, pin
         self.epoch = self.done = 0
         self._sizes = self._window_sizes()
@@ -82,20 +81,15 @@ class TokenBatches:
         rng = np.random.default_rng([self.seed, self.epoch])
         total = len(self.corpus)
         blocks = np.arange(-(-total // BLOCK))
-        if self.shuffle:
-            # The short last block stays last, so that every window but the last one is full.
-            rng.shuffle(blocks[: total // BLOCK])
+        # The short last block stays last, so that every window but the last one is full.
+        rng.shuffle(blocks[: total // BLOCK])
         for start in range(0, len(blocks), BLOCKS_IN_WINDOW):
             rows = np.concatenate(
                 [np.arange(b * BLOCK, min((b + 1) * BLOCK, total)) for b in blocks[start : start + BLOCKS_IN_WINDOW]]
             )
-            if self.shuffle:
-                rng.shuffle(rows)
-            lengths = self.corpus.offsets[rows + 1] - self.corpus.offsets[rows]
-            rows = rows[np.argsort(lengths, kind="stable")]
-            parts = np.array_split(rows, range(self.batch_size, len(rows), self.batch_size))
-            order = rng.permutation(len(parts)) if self.shuffle else range(len(parts))
-            for index in order:
+            rng.shuffle(rows)
+            parts = _by_length(self.corpus, rows, self.batch_size)
+            for index in rng.permutation(len(parts)):
                 yield parts[index]
 
     def _spelled(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -118,3 +112,20 @@ class TokenBatches:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.epoch, self.done = int(state["epoch"]), int(state["done"])
+
+
+def spread_batches(corpus: Corpus, batch_size: int, most: int) -> Iterator[torch.Tensor]:
+    """Ids (B, T) of at most ``most`` molecules, evenly spread over the corpus, each once, bucketed by length."""
+    import torch
+
+    rows = np.unique(np.linspace(0, len(corpus) - 1, min(len(corpus), most)).astype(np.int64))
+    for part in _by_length(corpus, rows, batch_size):
+        if len(part):
+            yield torch.from_numpy(corpus.batch(part))
+
+
+def _by_length(corpus: Corpus, rows: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
+    """``rows`` in batches of molecules of like length, the shortest first."""
+    lengths = corpus.offsets[rows + 1] - corpus.offsets[rows]
+    ordered = rows[np.argsort(lengths, kind="stable")]
+    return np.array_split(ordered, range(batch_size, len(ordered), batch_size))

@@ -10,7 +10,7 @@ REFUSED = "refused_"
 COLUMNS: dict[str, str] = {
     "step": "number of the step, from 1; step 0 holds the seed molecules, if there are any",
     "oracle_calls": "distinct valid canonical molecules of this run sent to scoring so far",
-    "evaluations": "component values computed by this process so far; a value found in the ledger was paid for before",
+    "evaluations": "component values computed by this run so far; a value found in the ledger was paid for before",
     "mean_score": "mean score of the batch's scored rows",
     "mean_reward": "mean reward of the batch's learnable rows, after the diversity filter, invalid text as 0",
     "best_score": "highest score of the run so far",
@@ -23,7 +23,7 @@ COLUMNS: dict[str, str] = {
     "sampled": "sequences sampled: the batch, and what a screen made it sample beyond that",
     "not_sent": "valid rows that the screen, or the spent budget, kept from scoring",
     "offspring": "rows of molecules that were bred in the step, scored or refused; they come after the sampled ones",
-    "penalised": "those of them that are learned from with reward 0",
+    "penalised": "rows of not_sent that are learned from with reward 0",
     **{f"{REFUSED}{name}": f"molecules that the screen's rule `{name}` has refused so far" for name in SCREENS.names()},
     "kl": "mean of log pi - log pi_ref over the batch, nats a sequence: an estimate of KL(agent || prior)",
     "agent_log_prob": "mean total log-probability of the batch under the agent, nats",

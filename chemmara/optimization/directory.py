@@ -141,8 +141,9 @@ class MetricsFile:
         self.path = path
         rows = []
         if path.is_file() and keep_up_to > 0:
-            with open(path, newline="", encoding="utf-8") as stream:
-                rows = [row for row in csv.DictReader(stream) if _step(row) <= keep_up_to]
+            text = path.read_text(encoding="utf-8")
+            whole = text[: text.rfind("\n") + 1]  # a full disk may have cut the last row, even within its step number
+            rows = [row for row in csv.DictReader(whole.splitlines()) if _step(row) <= keep_up_to]
         lines = [",".join(COLUMNS), *(",".join(str(row.get(name) or "") for name in COLUMNS) for row in rows)]
         write_whole(path, "\n".join(lines) + "\n")
 

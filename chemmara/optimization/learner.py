@@ -31,6 +31,7 @@ from chemmara.scoring.function import ScoringFunction
 from chemmara.scoring.rows import BRED, SEED, RunRow
 
 STALLED_STEPS = 200
+ROWS_AT_ONCE = 256
 WriteStep = Callable[[int, Sequence[RunRow], dict[str, float]], None]
 
 
@@ -210,9 +211,7 @@ class Learner(pl.LightningModule):
     def _take_in(self, ids: Tensor, batch: Sampled, origin: str, start: int = 0) -> list[RunRow]:
         """Score molecules that the agent has not sampled, and put them into the replay buffer."""
         scored = self._score(batch)
-        prior = self._prior_log_prob(ids)
-        with torch.no_grad():
-            agent = self.agent.log_prob(ids)
+        prior, agent = (in_parts(policy, ids) for policy in (self.prior, self.agent))
         filtered = self.filter(scored.molecules, scored.scores.total, scored.first.tolist())
         self._remember(ids, scored, np.where(scored.penalised, 0.0, filtered), prior)
         return ledger_rows(scored, self.step_number, agent.cpu().numpy(), prior.cpu().numpy(), start, origin)
@@ -262,6 +261,12 @@ class Learner(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         take_up(self, json.loads(checkpoint["chemmara"]))
         self.generator.set_state(checkpoint["generator"].cpu())
+
+
+@torch.no_grad()
+def in_parts(policy: Any, ids: Tensor) -> Tensor:
+    """log pi of ids (B, T), (B,): a file of seed molecules may be long, and a model holds some MB for each sequence."""
+    return torch.cat([policy.log_prob(part) for part in torch.split(ids, ROWS_AT_ONCE)])
 
 
 def _invalid(ids: Tensor, scored: Scored, prior: Tensor) -> list[Remembered]:

@@ -62,6 +62,7 @@ class _Buckets(ScreenRule):
     def __init__(self, parameters: BucketParameters) -> None:
         super().__init__(parameters)
         self._filled: Counter[str] = Counter()
+        self._sent: set[str] = set()  # admitted in this step, without a score so far
 
     def refuse(self, molecule: Molecule) -> str | None:
         full = self._filled[self._key(molecule)] >= self.parameters.bucket_size
@@ -69,10 +70,14 @@ class _Buckets(ScreenRule):
 
     def admit(self, molecule: Molecule) -> None:
         self._filled[self._key(molecule)] += 1
+        self._sent.add(molecule.smiles)
 
     def learn(self, molecule: Molecule, score: float) -> None:
-        if not score >= self.parameters.minimum_score:  # NaN fills nothing either
-            self._filled[self._key(molecule)] -= 1
+        """Seed molecules were never admitted, so nothing has counted them yet."""
+        fills = score >= self.parameters.minimum_score  # NaN fills nothing either
+        counted = molecule.smiles in self._sent
+        self._sent.discard(molecule.smiles)
+        self._filled[self._key(molecule)] += int(fills) - int(counted)
 
     def _key(self, molecule: Molecule) -> str:
         raise NotImplementedError

@@ -90,7 +90,7 @@ class RunSettings:
             seed_molecules=_seeds(head.replay, folder, prior),
         )
         check_execution(head.execution)
-        _check_augmentation(head.augmentation, objective[1])
+        _check_augmentation(head.augmentation, objective[1], head.replay)
         _check_strength(settings.strength[0].name, objective[1])
         _check_replay(head.replay, settings.diversity_filter[0], settings.screen)
         _check_genetic(head.genetic, head.replay)
@@ -127,7 +127,7 @@ class RunSettings:
         return _without_none(table)
 
 
-def _check_augmentation(table: Table, objective: ObjectiveParameters) -> None:
+def _check_augmentation(table: Table, objective: ObjectiveParameters, replay: ReplaySettings) -> None:
     for key in ("threshold", "start", "levels"):
         value = table.get(key)
         for tau in value if isinstance(value, list) else [value]:
@@ -137,6 +137,11 @@ def _check_augmentation(table: Table, objective: ObjectiveParameters) -> None:
     if name in ("mara", "mara_modes") and objective.prior_strength == 0:
         at = "beta = 0; choose a beta" if objective.beta == 0 else "prior_exponent = 0; choose one"
         raise ConfigError(f"augmentation: {name} does nothing at objective.{at} above 0")
+    if table.get("anchor") == "buffer" and not replay.used:
+        raise ConfigError(
+            "augmentation.anchor: there is no replay buffer to look at; set replay.updates to 1 or more, or "
+            "anchor = 'batch'"
+        )
 
 
 def _check_strength(name: str, objective: ObjectiveParameters) -> None:
@@ -155,7 +160,7 @@ def _check_replay(replay: ReplaySettings, diversity_filter: Any, screen: ScreenS
         )
     if replay.only and replay.join:
         raise ConfigError("replay.join: with only = true there is no update of the step's own that could be joined")
-    for key in ("only", "with_batch", "purge"):
+    for key in ("only", "with_batch", "purge", "randomize", "canonical"):
         if getattr(replay, key) and replay.updates == 0:
             raise ConfigError(f"replay.{key}: nothing is replayed; set replay.updates to 1 or more")
 

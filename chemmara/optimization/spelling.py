@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,20 +12,24 @@ from chemmara.chemistry.molecules import randomize
 from chemmara.klrl.augmentation import Spelling
 from chemmara.language.tokenizers import UnreadableText
 from chemmara.language.vocabulary import pad
+from chemmara.optimization.labels import label
+from chemmara.optimization.replay import Remembered
 from chemmara.policies.policy import Policy
 
 RANDOM_SPELLINGS = 4
 
 
-def encode_texts(policy: Policy, texts: Sequence[str], fallback: Tensor) -> Tensor:
-    """Padded ids of ``texts``; a text outside the vocabulary takes its row of ``fallback`` (B, T)."""
-    rows = []
+def encode_texts(policy: Policy, texts: Sequence[str], fallback: Tensor) -> tuple[Tensor, list[bool]]:
+    """Padded ids of ``texts``, and which of them the vocabulary has not: these took a row of ``fallback`` (B, T)."""
+    rows, unwritable = [], []
     for text, other in zip(texts, fallback.tolist()):
         try:
             rows.append(policy.vocabulary.encode(text))
+            unwritable.append(False)
         except UnreadableText:
             rows.append(other)
-    return torch.from_numpy(pad(rows))
+            unwritable.append(True)
+    return torch.from_numpy(pad(rows)), unwritable
 
 
 @torch.no_grad()
@@ -42,14 +47,14 @@ def mode_log_ref(
     ``smiles``: canonical ones, None where ``texts`` has no molecule.
 
     The last one is a lower bound: the sum over the distinct ones among the sampled string, the canonical string and
-    ``RANDOM_SPELLINGS`` random ones (``seeds`` (B,) settles which). A prior trained on canonical SMILES has nearly all
-    of its mass there. Rows without a molecule keep ``log_ref``.
+    ``RANDOM_SPELLINGS`` random ones (``seeds`` (B,) settles which), as far as the vocabulary has them. A prior trained
+    on canonical SMILES has nearly all of its mass there. Rows without a molecule keep ``log_ref``.
     """
     if spelling == "sampled" or not len(texts):
         return log_ref
     canonical = [own or text for own, text in zip(smiles, texts)]
     if spelling == "canonical":
-        return prior.log_prob(encode_texts(prior, canonical, ids)).to(log_ref)
+        return prior.log_prob(encode_texts(prior, canonical, ids)[0]).to(log_ref)
     columns = [list(texts), canonical]
     for number in range(RANDOM_SPELLINGS):
         columns.append(
@@ -60,6 +65,40 @@ def mode_log_ref(
         repeated = [
             any(columns[earlier][row] == text for earlier in range(number)) for row, text in enumerate(columns[number])
         ]
-        log_probs = prior.log_prob(encode_texts(prior, columns[number], ids)).to(log_ref)
-        parts.append(log_probs.masked_fill(torch.tensor(repeated, device=log_ref.device), -torch.inf))
+        spelled, unwritable = encode_texts(prior, columns[number], ids)
+        left_out = torch.tensor(repeated) | torch.tensor(unwritable)
+        parts.append(prior.log_prob(spelled).to(log_ref).masked_fill(left_out.to(log_ref.device), -torch.inf))
     return torch.logsumexp(torch.stack(parts), dim=0)
+
+
+class BufferModes:
+    """What :func:`mode_log_ref` says of the replay buffer's molecules, computed once each.
+
+    It is the run's state: computed anew after a resumption, in another batch, it might differ in the last digit.
+    """
+
+    def __init__(self, prior: Policy, spelling: Spelling) -> None:
+        self.prior, self.spelling = prior, spelling
+        self._known: dict[str, float] = {}
+
+    def __call__(self, entries: Sequence[Remembered]) -> Tensor:
+        """(B,) nats. The random spellings of a molecule are its own, whenever it is asked for."""
+        if self.spelling == "sampled":
+            return torch.tensor([entry.prior_log_prob for entry in entries])
+        known = {entry.smiles: self._known[entry.smiles] for entry in entries if entry.smiles in self._known}
+        new = [entry for entry in entries if entry.smiles not in known]
+        if new:
+            ids = torch.from_numpy(pad([entry.ids for entry in new]))
+            texts, smiles = self.prior.vocabulary.decode(ids.numpy()), [entry.smiles for entry in new]
+            log_ref = torch.tensor([entry.prior_log_prob for entry in new])
+            seeds = [label(each) % (2**31 - 16) for each in smiles]
+            found = mode_log_ref(self.prior, self.spelling, ids, texts, smiles, log_ref, seeds)
+            known |= zip(smiles, found.tolist())
+        self._known = known
+        return torch.tensor([known[entry.smiles] for entry in entries])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"known": self._known} if self._known else {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._known = dict(state.get("known", {}))

@@ -25,6 +25,7 @@ def state_of(learner: Learner) -> dict[str, Any]:
         "strength": learner.update.strength.state_dict(),
         "augmentation": learner.update.augmentation.state_dict(),
         "modes": learner.update.modes.state_dict() if learner.update.modes else None,
+        "buffer_modes": learner.update.buffer_modes.state_dict(),
         "failures": learner.failures.state_dict(),
         "rng": learner.rng.bit_generator.state,
     }
@@ -42,6 +43,7 @@ def take_up(learner: Learner, state: dict[str, Any]) -> None:
     learner.update.augmentation.load_state_dict(state["augmentation"])
     if learner.update.modes:
         learner.update.modes.load_state_dict(state["modes"])
+    learner.update.buffer_modes.load_state_dict(state.get("buffer_modes", {}))
     if not learner.count_failures_anew:
         learner.failures.load_state_dict(state["failures"])
     learner.rng.bit_generator.state = state["rng"]

@@ -17,7 +17,7 @@ from chemmara.optimization.labels import ModeLabels, sample_labels, unpadded
 from chemmara.optimization.replay import Remembered
 from chemmara.optimization.rollout import first_of
 from chemmara.optimization.settings import RunSettings
-from chemmara.optimization.spelling import mode_log_ref
+from chemmara.optimization.spelling import BufferModes, mode_log_ref
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class Update:
         self.strength = settings.strength[0].item(settings.strength[1])
         self.augmentation = build_augmentation(settings.head.augmentation, settings.head.threshold)
         self.modes = ModeLabels(self.augmentation.modes) if self.augmentation.modes else None
+        self.buffer_modes = BufferModes(prior, self.augmentation.spelling)
 
     def __call__(
         self, batch: Batch, buffer: Sequence[Remembered], learned: Mapping[str, Tensor], budget_spent: float
@@ -114,7 +115,7 @@ class Update:
         return agent.sum(dim=1), TokenLogProbs(agent, prior, (ids != PAD).to(agent.device))
 
     def _buffer_samples(self, buffer: Sequence[Remembered]) -> Samples | None:
-        if not buffer:
+        if not buffer or not self.augmentation.looks_at_buffer:
             return None
         device = self.generator.device
         log_ref = torch.tensor([entry.prior_log_prob for entry in buffer], device=device)
@@ -124,4 +125,4 @@ class Update:
         if self.modes:
             smiles, rows = [entry.smiles for entry in buffer], [entry.ids for entry in buffer]
             labels = sample_labels(self.modes, smiles, rows, device)
-        return Samples(reward, log_ref, log_ref, every, every, **labels)
+        return Samples(reward, log_ref, self.buffer_modes(buffer).to(device), every, every, **labels)

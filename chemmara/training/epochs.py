@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 
 from chemmara.chemistry.molecules import read
-from chemmara.language.batches import TokenBatches
+from chemmara.language.batches import spread_batches
 from chemmara.language.corpus import Corpus
 from chemmara.language.vocabulary import Vocabulary
 from chemmara.policies.decoding import Decoding
@@ -60,9 +60,7 @@ class EpochTable(pl.Callback):
     def _measure(self, trainer: pl.Trainer, policy: Any, epoch: int, train_nll: float) -> dict[str, Any]:
         settings = self.settings
         policy.eval()
-        batches = TokenBatches(self.held_out, settings.batch_size, shuffle=False)
-        limit = max(VALIDATION_ROWS // settings.batch_size, 1)
-        valid_nll = mean_nll(policy, (ids for number, ids in enumerate(batches) if number < limit))
+        valid_nll = mean_nll(policy, spread_batches(self.held_out, settings.batch_size, VALIDATION_ROWS))
         generator = torch.Generator(device=policy.device).manual_seed(settings.seed + epoch - 1)
         quality = sample_quality(policy, self.corpus, settings.samples, generator, settings.max_tokens)
         policy.train()

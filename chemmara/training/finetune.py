@@ -13,7 +13,7 @@ import torch
 
 from chemmara.chemistry.fingerprints import fingerprint, tanimoto
 from chemmara.chemistry.molecules import Molecule, read
-from chemmara.language.batches import TokenBatches
+from chemmara.language.batches import spread_batches
 from chemmara.language.corpus import HELD_OUT, Corpus
 from chemmara.policies.catalog import find_prior
 from chemmara.policies.decoding import Decoding
@@ -97,9 +97,7 @@ def measure(policy: Any, corpus: Corpus, held_out: Corpus, settings: FinetuneSet
 
 
 def _loss(policy: Any, corpus: Corpus, settings: FinetuneSettings) -> float:
-    batches = TokenBatches(corpus, settings.batch_size, shuffle=False)
-    limit = max(VALIDATION_ROWS // settings.batch_size, 1)
-    return mean_nll(policy, (ids for number, ids in enumerate(batches) if number < limit))
+    return mean_nll(policy, spread_batches(corpus, settings.batch_size, VALIDATION_ROWS))
 
 
 def _molecules(corpus: Corpus) -> list[Molecule]:

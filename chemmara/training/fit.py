@@ -183,7 +183,9 @@ def _corpora(
             raise UserError(f"'{out}' was made from other files or settings; choose another directory")
     else:
         _make_corpora(files, folder, settings, validation, say)
-        made.write_text(json.dumps(wanted))
+        partial_file = made.with_suffix(".partial")
+        partial_file.write_text(json.dumps(wanted))
+        partial_file.replace(made)
     corpus, held_out = Corpus(folder), Corpus(folder / HELD_OUT)
     if not len(held_out):
         say("too few molecules to hold one out: the validation loss is that of the training molecules")

@@ -12,7 +12,7 @@ import torch
 
 from chemmara.chemistry.molecules import read
 from chemmara.language import batches as module
-from chemmara.language.batches import TokenBatches
+from chemmara.language.batches import TokenBatches, spread_batches
 from chemmara.language.corpus import Corpus
 from chemmara.language.vocabulary import Vocabulary
 
@@ -37,9 +37,8 @@ def same(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("batch_size", [1, 32, 50, 5000])
-@pytest.mark.parametrize("shuffle", [True, False])
-def test_each_epoch_covers_every_row_once(corpus: Corpus, batch_size: int, shuffle: bool) -> None:
-    batches = TokenBatches(corpus, batch_size, shuffle=shuffle)
+def test_each_epoch_covers_every_row_once(corpus: Corpus, batch_size: int) -> None:
+    batches = TokenBatches(corpus, batch_size)
     for _ in range(2):
         epoch = list(batches)
         assert len(epoch) == len(batches)
@@ -145,3 +144,15 @@ def test_memory_is_that_of_one_window(corpus: Corpus, monkeypatch: pytest.Monkey
     monkeypatch.setattr(Corpus, "batch", lambda self, rows: sizes.append(len(rows)) or gather(self, rows))
     assert sum(len(ids) for ids in TokenBatches(corpus, 32)) == len(corpus)
     assert max(sizes) == 32
+
+
+@pytest.mark.parametrize("most", [1, 300, 100_000])
+def test_a_part_of_a_corpus_is_like_the_whole(corpus: Corpus, most: int) -> None:
+    """A batch holds molecules of like length, so the first batches are the shortest ones of the corpus."""
+    batches = list(spread_batches(corpus, 32, most))
+    found, every = Counter(texts(corpus, batches)), all_texts(corpus)
+    assert not found - every
+    assert sum(found.values()) == min(most, len(corpus))
+    if most >= 300:
+        lengths = [len(text) for text in found.elements()]
+        assert np.mean(lengths) == pytest.approx(np.mean([len(text) for text in every.elements()]), rel=0.05)

@@ -151,6 +151,8 @@ def test_spellings() -> None:
         ({"replay": {"only": True}}, r"replay\.only.*replay\.updates"),
         ({"replay": {"updates": 1, "only": True, "join": 2}}, r"replay\.join.*no update of the step's own"),
         ({"replay": {"with_batch": True}}, r"replay\.with_batch.*replay\.updates"),
+        ({"replay": {"join": 2, "randomize": True}}, r"replay\.randomize.*replay\.updates"),
+        ({"augmentation": {"name": "mara", "anchor": "buffer"}}, r"augmentation\.anchor.*no replay buffer"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(config: Any, tables: dict[str, Any], message: str) -> None:

@@ -17,10 +17,13 @@ from chemmara.klrl.augmentation import AUGMENTATIONS
 from chemmara.klrl.objectives import OBJECTIVES
 from chemmara.optimization import update as update_module
 from chemmara.optimization.columns import COLUMNS
+from chemmara.optimization.directory import MetricsFile
+from chemmara.optimization.learner import ROWS_AT_ONCE, in_parts
 from chemmara.optimization.methods import PRESETS
 from chemmara.optimization.run import Watcher
 from chemmara.optimization.settings import RunSettings
 from chemmara.optimization.update import Batch, Update
+from chemmara.policies.storage import load_policy
 from chemmara.reporting.runs import find_run
 from chemmara.scoring.ledger import Ledger
 from chemmara.workflows.optimize import optimize
@@ -62,6 +65,25 @@ def test_a_run_leaves_what_the_design_says(config: Config, tmp_path: Path) -> No
     metrics = rows(directory / "metrics.csv")
     assert list(metrics[0]) == list(COLUMNS)
     assert [int(row["step"]) for row in metrics] == list(range(1, len(metrics) + 1))
+
+
+def test_a_row_that_was_cut_off_is_no_row(tmp_path: Path) -> None:
+    """A full disk may have stopped it within the number of its step."""
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,oracle_calls\n1,8\n12,96\n122,976\n12")
+    MetricsFile(path, 122)
+    assert [row["step"] for row in rows(path)] == ["1", "12", "122"]
+
+
+def test_a_long_file_of_molecules_goes_through_the_model_in_parts(selfies_prior: Path) -> None:
+    policy = load_policy(selfies_prior)
+    ids = policy.sample(ROWS_AT_ONCE + 30, generator=torch.Generator().manual_seed(0)).ids
+    sizes: list[int] = []
+    whole = policy.log_prob(ids).detach()
+    ask = policy.log_prob
+    policy.log_prob = lambda part: sizes.append(len(part)) or ask(part)
+    assert torch.allclose(in_parts(policy, ids), whole, atol=1e-5)
+    assert sizes == [ROWS_AT_ONCE, 30]
 
 
 def test_stops_at_the_budget_exactly(config: Config, tmp_path: Path) -> None:
@@ -234,7 +256,14 @@ LEARNING = [
     ({"name": "trajectory_balance"}, {"name": "mara_modes", "mode": "cluster", "quantile": 0.5, "window": 30}),
     (
         {"name": "grpo"},
-        {"name": "mara_modes", "anchor": "buffer", "start": 0.1, "anneal_budget": 0.5, "within": "flat"},
+        {
+            "name": "mara_modes",
+            "anchor": "buffer",
+            "spelling": "molecule",
+            "start": 0.1,
+            "anneal_budget": 0.5,
+            "within": "flat",
+        },
     ),
 ]
 

@@ -59,6 +59,16 @@ def test_a_poor_molecule_does_not_fill_a_bucket_but_a_failed_one_never_does() ->
         assert (rule.judge(molecule(TOLUENE))[0] is not None) == refused
 
 
+def test_seed_molecules_fill_their_buckets() -> None:
+    """They are scored without having been judged."""
+    for score, refused in ((0.3, False), (0.7, True), (np.nan, False)):
+        rule = screen({"name": "scaffold", "minimum_score": 0.5})
+        rule.learn([molecule(BENZENE)], np.array([score]), np.array([True]))
+        assert (rule.judge(molecule(TOLUENE))[0] is not None) == refused
+        rule.learn([molecule(TOLUENE)], np.array([0.9]), np.array([not refused]))
+        assert rule.judge(molecule("CCc1ccccc1"))[0] is not None, "no seed makes room for more than the bucket holds"
+
+
 def test_a_generic_scaffold_covers_other_atoms() -> None:
     rule = screen({"name": "generic_scaffold"})
     rule.judge(molecule(BENZENE))

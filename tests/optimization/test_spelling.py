@@ -1,0 +1,70 @@
+"""log pi_ref of a molecule's spellings, of a batch's molecules and of the replay buffer's."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from chemmara.chemistry.molecules import randomize
+from chemmara.language.vocabulary import Vocabulary, pad
+from chemmara.optimization.replay import Remembered
+from chemmara.optimization.spelling import RANDOM_SPELLINGS, BufferModes, mode_log_ref
+from chemmara.policies.lstm import LstmPolicy
+from chemmara.policies.recurrent import LstmParameters
+
+ALANINOL = "C[C@H](N)CO"
+SEED = 5
+
+
+@pytest.fixture
+def prior() -> LstmPolicy:
+    """It has not got [C@@H], so some spellings of a chiral molecule are beyond it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        shape = LstmParameters(embedding_size=8, hidden_size=16, layers=1)
+        return LstmPolicy(Vocabulary.from_tokens(["C", "N", "O", "(", ")", "[C@H]", "1"]), shape)
+
+
+def log_prob(prior: LstmPolicy, text: str) -> float:
+    with torch.no_grad():
+        return float(prior.log_prob(torch.tensor([prior.vocabulary.encode(text)])))
+
+
+def remembered(prior: LstmPolicy, smiles: str, text: str, reward: float = 0.9) -> Remembered:
+    return Remembered(smiles, tuple(prior.vocabulary.encode(text)), "", reward, log_prob(prior, text))
+
+
+def test_all_spellings_are_those_that_the_vocabulary_has(prior: LstmPolicy) -> None:
+    text = "OC[C@H](C)N"
+    own = torch.tensor([prior.vocabulary.encode(text)])
+    spellings = {text, ALANINOL, *(randomize(ALANINOL, SEED + number) for number in range(RANDOM_SPELLINGS))}
+    writable = [spelling for spelling in spellings if "[C@@H]" not in spelling]
+    assert 1 < len(writable) < len(spellings), "otherwise there is nothing to test"
+    sampled = torch.tensor([log_prob(prior, text)])
+    found = mode_log_ref(prior, "molecule", own, [text], [ALANINOL], sampled, [SEED])
+    expected = torch.tensor([log_prob(prior, spelling) for spelling in writable]).logsumexp(0)
+    assert float(found) == pytest.approx(float(expected), abs=1e-4)
+
+
+def test_the_buffer_is_spelled_as_the_batch_is(prior: LstmPolicy) -> None:
+    entries = [remembered(prior, "CCO", "OCC"), remembered(prior, ALANINOL, "OC[C@H](C)N")]
+    ids = torch.from_numpy(pad([entry.ids for entry in entries]))
+    sampled, smiles = torch.tensor([entry.prior_log_prob for entry in entries]), [entry.smiles for entry in entries]
+    canonical = mode_log_ref(prior, "canonical", ids, ["OCC", "OC[C@H](C)N"], smiles, sampled, [0, 0])
+    assert BufferModes(prior, "sampled")(entries).tolist() == sampled.tolist()
+    assert BufferModes(prior, "canonical")(entries).tolist() == canonical.tolist() != sampled.tolist()
+    assert (BufferModes(prior, "molecule")(entries) > torch.maximum(sampled, canonical)).all()
+
+
+def test_a_molecule_of_the_buffer_keeps_its_figure_over_a_restart(prior: LstmPolicy) -> None:
+    first, second = remembered(prior, "CCO", "OCC"), remembered(prior, "CCN", "NCC")
+    modes, resumed = BufferModes(prior, "molecule"), BufferModes(prior, "molecule")
+    before = modes([first]).tolist()
+    resumed.load_state_dict(json.loads(json.dumps(modes.state_dict())))
+    with torch.no_grad():
+        prior.output.bias.add_(torch.arange(len(prior.output.bias)))  # what is asked for anew would be different
+    assert resumed([first, second]).tolist()[0] == before[0]
+    resumed([second])
+    assert list(resumed.state_dict()["known"]) == ["CCN"], "it holds no more than the buffer"
