@@ -76,18 +76,31 @@ def _read_smi(path: Path, column: str | None) -> Iterator[Record]:
 
 def _read_table(path: Path, column: str | None) -> Iterator[Record]:
     with _open_text(path) as stream:
-        rows = csv.reader(stream, delimiter="\t" if _suffix(path) == "tsv" else ",")
+        # Strict: a quotation mark that is not closed would take the molecules of the lines that follow into a name.
+        rows = csv.reader(stream, delimiter="\t" if _suffix(path) == "tsv" else ",", strict=True)
         header = next(rows, None)
         if header is None:
             return
         smiles_at = _find_column(path, header, column)
         lowered = [cell.strip().lower() for cell in header]
         name_at = next((lowered.index(name) for name in NAME_COLUMNS if name in lowered), None)
-        for row in rows:
+        begins = rows.line_num + 1
+        while (row := _next_row(path, rows, begins)) is not None:
+            begins = rows.line_num + 1
             smiles = row[smiles_at].strip() if len(row) > smiles_at else ""
             if smiles:
                 name = row[name_at].strip() if name_at is not None and len(row) > name_at else ""
                 yield Record(smiles, name, rows.line_num)
+
+
+def _next_row(path: Path, rows: Iterator[list[str]], begins: int) -> list[str] | None:
+    try:
+        return next(rows, None)
+    except csv.Error as error:
+        raise UserError(
+            f"file '{path}' is not a proper table: {error} in the row that begins on line {begins}; close each "
+            "quotation mark, and double one that is part of a text"
+        ) from None
 
 
 def _find_column(path: Path, header: list[str], column: str | None) -> int:

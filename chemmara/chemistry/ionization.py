@@ -58,10 +58,18 @@ _INCREMENTS = (
     Group("halogen one further", "[NX3]-[CX4]-[CX4]-[F,Cl,Br,I]", -1.6),
     Group("oxygen or nitrogen two further", "[NX3]-[CX4]-[CX4]-[CX4]-[O,N]", -0.3),
 )
+# The carbon of an amidine or guanidine whose charge no acceptor on any of the nitrogens takes away, in each tautomer.
+# With a nitrile, nitro or sulfonyl group there it is no base; with an acyl group a weak one.
+_BASIC = "!$(C~N-C#N);!$(C~N-[N+]);!$(C~N-[#16](=O)=O)"
+_ACYL = "$(C~N-[#6]=O)"
+_CREATININE = "$(C1~N~[#6](=O)~[#6]~[#7]~1)"
+_GUANIDINE = f"CX3;$(C(N)N);{_BASIC}"
 _OTHER_BASES = (
-    Group("guanidine", "[NX2;+0;!a;!$(N-a)]=[CX3](-[NX3;!$(N-a);!$(N-[#6]=O)])-[NX3;!$(N-a);!$(N-[#6]=O)]", 13.0),
-    Group("aryl guanidine", "[NX2;+0;!a]=[CX3;$(C(N)N);$(C-N-a)]", 10.8),
-    Group("amidine", "[NX2;+0;!a;!$(N-[!#6])]=[CX3;!$(C(N)N)]-[NX3;!a;!$(N-[!#6])]", 11.6),
+    Group("guanidine", f"[NX2;+0;!a]=[{_GUANIDINE};!{_ACYL};!$(C~N-a)]", 13.0),
+    Group("aryl guanidine", f"[NX2;+0;!a]=[{_GUANIDINE};!{_ACYL};$(C~N-a)]", 10.8),
+    Group("acyl guanidine", f"[NX2;+0;!a]=[{_GUANIDINE};{_ACYL};!{_CREATININE}]", 8.3),
+    Group("creatinine", f"[NX2;+0;!a]=[{_GUANIDINE};{_CREATININE}]", 4.8),
+    Group("amidine", f"[NX2;+0;!a;!$(N-[!#6])]=[CX3;!$(C(N)N);{_BASIC};!{_ACYL}]-[NX3;!a;!$(N-[!#6])]", 11.6),
     Group("4-aminopyridine", "[nX2]1cc[c;$(c-[NX3;!$(N-[#6,#16]=[O,N])])]cc1", 9.1),
     Group("2-aminopyridine", "[nX2;r6]1c([NX3;!$(N-[#6,#16]=[O,N])])cccc1", 6.9),
     Group("imidazole", "[nX2;r5]1[c;R1]n(-[#6X4])[c;R1][c;R1]1", 7.1),

@@ -19,6 +19,7 @@ Protonation = Literal["as_written", "neutral", "physiological"]
 
 # Each rule: the atom that changes (first of the pattern) and the charge that it gets. Groups are looked at one by one:
 # the second amine of a piperazine is charged like the first.
+RULES_VERSION = 2
 RULES: tuple[tuple[str, str, int], ...] = (
     ("carboxylic, sulfonic, sulfinic and phosphoric acids", "[OX2H1]-[$([CX3]=O),$(S=O),$(P=O);!$(C(=O)[#7,#8-])]", -1),
     ("tetrazoles", "[nX3H1;$([nH]1nnnc1),$([nH]1nncn1)]", -1),
@@ -29,8 +30,8 @@ RULES: tuple[tuple[str, str, int], ...] = (
         1,
     ),
     (
-        "amidines and guanidines, at the doubly bonded nitrogen",
-        "[NX2;!$(N-[!#6;!#1]);!$(N-[#6]=[O,S])]=[CX3]-[NX3;!$(N-C=[O,S]);!$(N-S=O)]",
+        "amidines and guanidines, at the doubly bonded nitrogen, without a nitrile, nitro or sulfonyl group on any",
+        "[NX2;!$(N-[!#6;!#1]);!$(N-[#6]=[O,S])]=[CX3;!$(C~N-C#N);!$(C~N-[N+]);!$(C~N-S=O)]-[NX3;!$(N-C=[O,S])]",
         1,
     ),
 )

@@ -60,6 +60,8 @@ def _score(config: Path, molecules: Path, out: Path, notes: bool) -> None:
     failed += [f"{done.failed:,} could not be scored"] if done.failed else []
     note = f"; {' and '.join(failed)} (column error)" if failed else ""
     typer.echo(f"{done.rows:,} rows written to {out}{note}")
+    if done.kept:
+        typer.echo(f"the values of the others are kept in {done.kept}: the same command tries the failed ones again")
 
 
 def _explain(config: Path, smiles: list[str]) -> None:

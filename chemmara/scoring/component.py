@@ -85,6 +85,12 @@ class Component(ABC):
                     return [failure(error)]
             return [evaluation for molecule in molecules for evaluation in self._alone(molecule)]
 
+    def prepare(self) -> None:  # noqa: B027 - most components have nothing to do
+        """Do what the first molecule would wait for, such as starting a program. Raises ConfigError.
+
+        Called where a clock runs for each molecule: what is done here does not count as a molecule's time.
+        """
+
     def note(self, molecule: Molecule) -> str:
         """What a chemist would ask about the value: names of alerts that match, the nearest reference; '' for nothing.
 

@@ -42,6 +42,11 @@ class _Oracle:
     retry: int
     stop: bool
 
+    @property
+    def group(self) -> str:
+        """What it shares with those that one call answers."""
+        return self.spec.group or self.spec.key
+
     def check(self, pairs: Pairs) -> None:
         """Raise RunError for a failure, where the config has it so."""
         failed = next((pair for pair in pairs if pair[1].failed), None) if self.stop else None
@@ -53,15 +58,14 @@ class _Oracle:
 
 
 class _Call(NamedTuple):
-    """One chunk for a component that answers for all components of its group: those with their missing molecules."""
+    """One chunk for a component that answers for all components of its group: those with their missing molecules.
 
+    ``oracle``: the one that is asked, the same for a group whoever misses something, for it holds a running program.
+    """
+
+    oracle: _Oracle
     members: list[_Job]
     chunk: list[str]
-
-    @property
-    def oracle(self) -> _Oracle:
-        """The one that is asked."""
-        return self.members[0].oracle
 
     def pairs(self, evaluations: Sequence[Evaluation]) -> list[tuple[_Oracle, Pairs]]:
         """What each member of the group has of the answers, among its own molecules."""
@@ -142,14 +146,15 @@ class Evaluator:
         process, then chunk by chunk those of the others."""
         here: list[tuple[_Oracle, Pairs]] = []
         dear: list[_Call] = []
-        for members in _groups(jobs):
+        for name, members in _groups(jobs).items():
+            leader = next(oracle for oracle in self._oracles if oracle.group == name)
             missing = list(dict.fromkeys(smiles for job in members for smiles in job.smiles))
-            if members[0].oracle.cost_us < EXPENSIVE_US:
-                here += self._compute(_Call(members, missing), molecules)
+            if leader.cost_us < EXPENSIVE_US:
+                here += self._compute(_Call(leader, members, missing), molecules)
             else:
                 # The largest first: they tend to take longest, and whoever gets one last is waited for.
                 largest = sorted(missing, key=len, reverse=True)
-                dear += [_Call(members, chunk) for chunk in _chunks(largest, self._chunk)]
+                dear += [_Call(leader, members, chunk) for chunk in _chunks(largest, self._chunk)]
         if here:
             yield here
         if self._executor is None:
@@ -187,13 +192,13 @@ def _oracles(components: Sequence[ComponentSettings], retry: int, on_failure: On
     ]
 
 
-def _groups(jobs: list[_Job]) -> list[list[_Job]]:
+def _groups(jobs: list[_Job]) -> dict[str, list[_Job]]:
     """Jobs that one call answers, together; those with nothing to do are left out."""
     groups: dict[str, list[_Job]] = {}
     for job in jobs:
         if job.smiles:
-            groups.setdefault(job.oracle.spec.group or job.oracle.spec.key, []).append(job)
-    return list(groups.values())
+            groups.setdefault(job.oracle.group, []).append(job)
+    return groups
 
 
 def _chunks(smiles: list[str], size: int) -> Iterator[list[str]]:

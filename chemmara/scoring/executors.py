@@ -20,7 +20,7 @@ from chemmara.errors import RunError
 from chemmara.registry import Registry
 from chemmara.scoring.cluster_settings import DaskParameters
 from chemmara.scoring.evaluation import Evaluation, Executor, Task
-from chemmara.scoring.pool import Job, WorkerProcess
+from chemmara.scoring.pool import LOADING_S, Job, WorkerProcess
 from chemmara.scoring.worker import answer
 
 WORK = "chemmara.scoring.work"
@@ -157,8 +157,9 @@ class ProcessExecutor:
         if kind == "ready":
             worker.ready = True
             self._failed_starts = 0
-        elif kind == "started" and self.timeout is not None:
-            worker.deadline = time.monotonic() + self.timeout
+        elif kind == "started":
+            worker.loading = False
+            worker.deadline = math.inf if self.timeout is None else time.monotonic() + self.timeout
         elif kind == "refused":
             raise content
         elif kind == "done" and worker.job is not None:
@@ -191,7 +192,8 @@ class ProcessExecutor:
         self._remove(worker)
         if job is None or self.timeout is None:
             return None
-        job.fail(f"timed out after {self.timeout:g} s")
+        late = f"its component was not loaded within {LOADING_S:g} s"
+        job.fail(late if worker.loading else f"timed out after {self.timeout:g} s")
         return self._go_on(None, job)
 
     def close(self) -> None:

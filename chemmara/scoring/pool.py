@@ -18,7 +18,7 @@ from typing import Any
 
 from chemmara.scoring.evaluation import Evaluation, Task
 
-_LOADING_S = 300.0  # how long a component may load in a worker before a time-out, where there is one, applies to it
+LOADING_S = 300.0  # how long a component may load in a worker where there is a time-out
 
 
 class Job:
@@ -69,6 +69,7 @@ class WorkerProcess:
         self.ready = False
         self.sent = 0
         self.deadline = math.inf
+        self.loading = False
         self.job: Job | None = None
         threading.Thread(target=self._listen, args=(events,), daemon=True).start()
 
@@ -88,7 +89,8 @@ class WorkerProcess:
         """Send the first unit of the job."""
         assert self.job is not None
         self.sent += 1
-        self.deadline = math.inf if timeout is None else time.monotonic() + _LOADING_S
+        self.loading = True
+        self.deadline = math.inf if timeout is None else time.monotonic() + LOADING_S
         request = (self.job.spec, tuple(self.job.smiles[place] for place in self.job.units[0]))
         with contextlib.suppress(OSError):  # a dead worker is reported by its reader
             assert self._process.stdin is not None

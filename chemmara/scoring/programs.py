@@ -7,11 +7,12 @@ import os
 import queue
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,19 +34,22 @@ class ProgramLate(Exception):
 class Program:
     """One run of a program. Raises OSError where it cannot be started.
 
-    It stays in this process's group: a scoring worker that is killed takes it along. Its standard error goes to a
-    temporary file, of which the last line is kept as the reason of its death.
+    It stays in this process's group: a scoring worker that is killed takes it along. A Ctrl-C in the terminal, or the
+    SIGTERM that a cluster sends to all of a job, does not reach it: the step that is to be finished needs its answers.
+    Its standard error goes to a temporary file, of which the last line is kept as the reason of its death.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the program
-        self._process = subprocess.Popen(
-            list(command),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env={**os.environ, **(environment or {})},
-        )
+        with _out_of_reach() as group:
+            self._process = subprocess.Popen(
+                list(command),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                env={**os.environ, **(environment or {})},
+                **group,
+            )
         self._lines: queue.Queue[bytes | None] = queue.Queue(_WAITING)
         self._closed = threading.Event()
         self._end = weakref.finalize(self, _end, self._process, self._closed)
@@ -85,6 +89,22 @@ class Program:
         self._process.wait()
 
 
+@contextlib.contextmanager
+def _out_of_reach() -> Iterator[dict[str, Any]]:
+    """Programs that are started within do not hear of an interruption; the arguments of Popen that this takes.
+
+    A blocked signal stays blocked over exec, and is kept for this process: nothing that the user does is lost.
+    """
+    if sys.platform == "win32":
+        yield {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield {}
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _write(stdin: IO[bytes], data: bytes) -> None:
     with contextlib.suppress(OSError, ValueError):  # a dead program is reported by its reader
         stdin.write(data)
@@ -93,7 +113,8 @@ def _write(stdin: IO[bytes], data: bytes) -> None:
 
 def _read(stdout: IO[bytes], lines: queue.Queue[bytes | None], closed: threading.Event) -> None:
     whole = True  # whether the last piece ended its line
-    with contextlib.suppress(OSError, ValueError):
+    # Nobody else may close it: that waits for this thread, which waits for whoever else still holds the pipe.
+    with contextlib.suppress(OSError, ValueError), stdout:
         while piece := stdout.readline(MAX_LINE):
             ends = piece.endswith(b"\n")
             if whole and (ends or len(piece) < MAX_LINE):
@@ -115,16 +136,15 @@ def _end(process: subprocess.Popen[bytes], closed: threading.Event) -> None:
         with contextlib.suppress(OSError):
             os.kill(child, signal.SIGKILL)
     process.kill()
-    with contextlib.suppress(OSError, ValueError):
-        process.stdout.close() if process.stdout else None
 
 
 def _descendants(pid: int) -> list[int]:
     """The process ids of all that a process has started, where /proc tells them."""
-    with contextlib.suppress(OSError, ValueError):
-        children = [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-        return [*children, *(other for child in children for other in _descendants(child))]
-    return []
+    found: list[int] = []
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError, ValueError):  # a thread, or a program, that has ended meanwhile
+            found += [int(text) for text in thread.read_text().split()]
+    return [*found, *(other for child in found for other in _descendants(child))]
 
 
 def _ending(code: int | None) -> str:

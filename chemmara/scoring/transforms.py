@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -49,10 +49,13 @@ class Range(Parameters):
     low: float = Field(description="lower raw value")
     high: float = Field(description="upper raw value")
 
+    _may_be_equal: ClassVar[bool] = False
+
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        if not self.low < self.high:
-            raise ValueError(f"low ({self.low:g}) must be below high ({self.high:g})")
+        if not (self.low < self.high or (self._may_be_equal and self.low == self.high)):
+            asked = "not be above" if self._may_be_equal else "be below"
+            raise ValueError(f"low ({self.low:g}) must {asked} high ({self.high:g})")
         return self
 
     @property
@@ -97,8 +100,14 @@ def double_sigmoid(x: Array, p: TwoSlopes) -> Array:
     return np.where(x < p.middle, rise, fall)
 
 
-@TRANSFORMS.register("step", Range)
-def step(x: Array, p: Range) -> Array:
+class Closed(Range):
+    """Takes two raw values, ``low <= high``."""
+
+    _may_be_equal: ClassVar[bool] = True
+
+
+@TRANSFORMS.register("step", Closed)
+def step(x: Array, p: Closed) -> Array:
     """A window with hard edges: 1 where low <= x <= high, else 0."""
     return ((p.low <= x) & (x <= p.high)).astype(float)
 

@@ -20,6 +20,7 @@ MAX_BYTES = 1 << 24
 
 BUSY = (429, 502, 503, 504)
 _FIRST_WAIT_S = 0.5
+_HANGING_UP = (BrokenPipeError, ConnectionAbortedError, ConnectionResetError)
 
 
 class Refused(Exception):
@@ -38,19 +39,23 @@ class Unreadable(Exception):
     """An answer that makes no sense, or none in time."""
 
 
+class HungUp(Unreadable):
+    """A connection that was made, and closed without an answer: the service restarts, or a molecule has killed it."""
+
+
 def post(
     url: str, body: str, headers: Mapping[str, str], timeout: float, retries: int, longest_wait: float
 ) -> dict[str, Any]:
     """POST a JSON text and return the JSON table that comes back.
 
-    A busy service (429, 502, 503, 504) and one that cannot be reached are tried ``retries`` times again, after the wait
-    in seconds that Retry-After asks for, else after waits that double. Raises the exceptions of this module.
+    A service that is busy (429, 502, 503, 504), hangs up or cannot be reached is tried ``retries`` times again, after
+    the wait in seconds that Retry-After asks for, else after waits that double. Raises the exceptions of this module.
     """
     for attempt in range(retries + 1):
         wait = min(_FIRST_WAIT_S * 2**attempt, longest_wait)
         try:
             return _once(url, body, headers, timeout)
-        except Unreachable:
+        except (HungUp, Unreachable):
             if attempt == retries:
                 raise
         except urlerror.HTTPError as error:
@@ -102,6 +107,8 @@ def _once(url: str, body: str, headers: Mapping[str, str], timeout: float) -> di
         reason = getattr(error, "reason", error)
         if isinstance(reason, TimeoutError):
             raise late from None
+        if isinstance(reason, _HANGING_UP):
+            raise HungUp("the connection was closed without an answer") from None
         raise Unreachable(f"cannot be reached: {getattr(reason, 'strerror', None) or reason}") from None
     except client.HTTPException as error:
         raise Unreadable(f"no proper HTTP answer ({type(error).__name__})") from None

@@ -20,7 +20,7 @@ from chemmara.scoring.component import COMPONENTS, Component
 from chemmara.scoring.evaluation import ComponentSpec, Evaluation
 
 _KEPT = 64  # components kept built in one process, far more than any config has
-_built: OrderedDict[str, Component] = OrderedDict()
+_built: OrderedDict[tuple[str, str], Component] = OrderedDict()
 
 
 def component(spec: ComponentSpec) -> Component:
@@ -29,10 +29,11 @@ def component(spec: ComponentSpec) -> Component:
     A spec with a key is refused, with RunError, where this process would compute other values than the key stands for:
     a file has changed since the run began, or is another one on this machine.
     """
-    if spec.key in _built:
-        _built.move_to_end(spec.key)
-        _built[spec.key].asked = spec.asked
-        return _built[spec.key]
+    place = _place(spec)
+    if place in _built:
+        _built.move_to_end(place)
+        _built[place].asked = spec.asked
+        return _built[place]
     built = build(spec.name, spec.parameters, spec.name)
     # Files in an outside program's command may be its own to write, such as a log.
     if spec.key and not built.endpoint and spec_of(spec.name, built).key != spec.key:
@@ -45,6 +46,11 @@ def component(spec: ComponentSpec) -> Component:
     return built
 
 
+def prepare(spec: ComponentSpec) -> None:
+    """Have a component ready for its first molecule. Raises as :func:`component` does."""
+    component(spec).prepare()
+
+
 def build(name: str, parameters: dict[str, Any], where: str) -> Component:
     """A new component. Raises ConfigError that names the place ``where``."""
     entry = COMPONENTS[name]
@@ -53,9 +59,14 @@ def build(name: str, parameters: dict[str, Any], where: str) -> Component:
 
 def keep(spec: ComponentSpec, built: Component) -> None:
     """Remember a component in this process, so that the same settings are not loaded twice."""
-    _built[spec.key] = built
+    _built[_place(spec)] = built
     while len(_built) > _KEPT:
         _built.popitem(last=False)
+
+
+def _place(spec: ComponentSpec) -> tuple[str, str]:
+    """Specs of one key may yet differ in what no value depends on, such as a time limit."""
+    return spec.key, json.dumps(spec.parameters, sort_keys=True, default=str)
 
 
 def spec_of(name: str, built: Component) -> ComponentSpec:

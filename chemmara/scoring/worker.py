@@ -45,7 +45,7 @@ def answer(
 def main(module: str, parent: int) -> None:
     """Serve until standard input ends or ``parent`` (a process id) is gone.
 
-    ``module`` has ``component(spec)``, which loads a component, and ``evaluate(spec, smiles)``.
+    ``module`` has ``prepare(spec)``, which loads a component, and ``evaluate(spec, smiles)``.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     requests, replies = _take_pipes()
@@ -58,7 +58,7 @@ def main(module: str, parent: int) -> None:
     while (task := tasks.get()) is not None:
         spec, smiles = task
         try:
-            work.component(spec)
+            work.prepare(spec)
             _reply(replies, "started")  # the clock of a time-out starts here: loading is not the molecule's time
             _reply(replies, "done", answer(work.evaluate, spec, smiles))
         except ChemmaraError as error:

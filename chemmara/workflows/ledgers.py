@@ -43,8 +43,9 @@ def merge(out: str | Path, sources: Sequence[str | Path]) -> Merged:
     """Take what ``sources`` have and ``out`` has not into ``out``, which is made if it is not there.
 
     A value in ``out`` is never replaced: where another ledger has a different one, it is a conflict, for the caller to
-    tell. A failure gives way to a value. A run comes along whole, if ``out`` has none of its name; else it is left, and
-    named unless it is the same. Merging again changes nothing, so a merge that was cut off is simply repeated.
+    tell. A failure gives way to a value. A run comes along, or what ``out`` lacks of it, if what ``out`` has under its
+    name is its beginning; else it is left, and named. Merging again changes nothing, so a merge that was cut off is
+    simply repeated.
     Raises :class:`UserError` / :class:`RunError`.
     """
     out, paths = Path(out), [Path(source) for source in sources]
@@ -89,23 +90,30 @@ def _evaluations(target: Ledger, source: Ledger, path: Path, done: Merged) -> No
 
 def _runs(target: Ledger, source: Ledger, done: Merged) -> None:
     for run in source.runs():
-        if target.run_info(run).rows:
-            if not _same_rows(target.rows(run), source.rows(run)):
-                done.runs_left.append(run)
+        rows = source.rows(run)
+        if not _begins_with(rows, target.rows(run)):
+            done.runs_left.append(run)
             continue
-        for step, rows in groupby(source.rows(run), key=lambda row: row.step):
-            target.write_step(run, step, list(rows))
-        done.runs.append(run)
+        last, new = target.run_info(run).last_step, False
+        for step, together in groupby(rows, key=lambda row: row.step):
+            if step == last:  # a step is written whole, so this is another run after all
+                done.runs_left.append(run)
+                break
+            target.write_step(run, step, list(together))
+            new = True
+        if new:
+            done.runs.append(run)
 
 
-def _same_rows(one: Iterator[RunRow], other: Iterator[RunRow]) -> bool:
-    missing = object()
-    while True:
-        first, second = next(one, missing), next(other, missing)
-        if first is missing and second is missing:
+def _begins_with(rows: Iterator[RunRow], known: Iterator[RunRow]) -> bool:
+    """Whether one is the beginning of the other; what ``rows`` has beyond ``known`` stays in it."""
+    for row in known:
+        own = next(rows, None)
+        if own is None:
             return True
-        if repr(first) != repr(second):  # NaN equals NaN
+        if repr(own) != repr(row):  # NaN equals NaN
             return False
+    return True
 
 
 def export(ledger: str | Path, out: str | Path, component: str | None = None) -> int:

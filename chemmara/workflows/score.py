@@ -12,40 +12,36 @@ from typing import Any
 from chemmara.chemistry.files import Record, read_records
 from chemmara.chemistry.molecules import Molecule, quiet, read
 from chemmara.config import check, read_table
-from chemmara.errors import ConfigError, UserError
+from chemmara.errors import ChemmaraError, ConfigError, UserError
+from chemmara.interrupts import Interrupted
 from chemmara.optimization.settings import check_execution, check_keys, executor_table
 from chemmara.optimization.tables import ExecutionSettings
 from chemmara.reporting.export import replacing
 from chemmara.reporting.tables import number, quote
 from chemmara.scoring import work
 from chemmara.scoring.component import Component
-from chemmara.scoring.evaluation import Evaluation, MemoryStore
+from chemmara.scoring.evaluation import EvaluationStore
 from chemmara.scoring.failure import FailureSettings
 from chemmara.scoring.function import ScoringFunction
 from chemmara.scoring.scores import Scores
 from chemmara.scoring.settings import ComponentSettings, ScoringSettings
+from chemmara.workflows.kept import DEAR_US, KeptStore, RecentStore
 from chemmara.workflows.optimize import make_executor
 
 CHUNK = 1000
-REMEMBERED = 200_000
 
 
 @dataclass
 class Scored:
-    """Rows written, and how many of them have no score: no molecule, or a component failed."""
+    """Rows written, and how many of them have no score: no molecule, or a component failed.
+
+    ``kept``: the ledger of what the others cost, where failures are worth another attempt by the same command.
+    """
 
     rows: int = 0
     invalid: int = 0
     failed: int = 0
-
-
-class RecentStore(MemoryStore):
-    """Remembers the last evaluations only, so that a file of any size fits."""
-
-    def record(self, key: str, evaluations: Sequence[tuple[str, Evaluation]]) -> None:
-        if len(self._values) > REMEMBERED:
-            self._values.clear()
-        super().record(key, evaluations)
+    kept: Path | None = None
 
 
 def score_file(
@@ -61,11 +57,13 @@ def score_file(
     Columns: SMILES (as in the input), name, ``<label>`` (raw), ``<label>_score`` (transformed), score, error.
     With ``notes`` a column ``<label>_note`` follows for each component that has any: alerts that match, and so on.
     ``config`` is a file or a table; besides [scoring], [execution] and [failure] (retry, on_failure) are heeded.
-    ``out`` appears whole or not at all. Raises :class:`ConfigError` / :class:`UserError` for a mistake, also where not
-    one line is a molecule, and :class:`RunError` where a component stops it.
+    ``out`` appears whole or not at all. The values of dear components are kept in a ledger beside it until then: after
+    an accident the same call goes on where it was. Raises :class:`ConfigError` / :class:`UserError` for a mistake, also
+    where not one line is a molecule, :class:`RunError` where a component stops it, and :class:`Interrupted`.
     """
     out = Path(out)
-    with scoring_of(config) as scoring:
+    store = KeptStore(out)
+    with scoring_of(config, store) as scoring:
         if out.suffix.lower() != ".csv":
             raise UserError(f"scores are written as .csv (got '{out}')")
         if out.resolve() == Path(molecules).resolve():
@@ -74,11 +72,36 @@ def score_file(
         first = list(islice(records, CHUNK))
         if not first:
             raise UserError(f"file '{molecules}' has no molecules")
-        return _write(scoring, first, records, Path(molecules), out, progress, notes)
+        store.keep(each.spec for each in scoring.settings.components if each.cost_us >= DEAR_US)
+        with _gone_on_with(store):
+            done = _write(scoring, first, records, Path(molecules), out, progress, notes)
+            if done.failed and store.used:
+                done.kept = store.path
+            else:
+                store.discard()
+        return done
 
 
 @contextmanager
-def scoring_of(config: str | Path | Mapping[str, Any]) -> Iterator[ScoringFunction]:
+def _gone_on_with(store: KeptStore) -> Iterator[None]:
+    """Say with what ends the block that nothing which was computed is lost."""
+    hint = f"what was computed is kept in '{store.path}', and the same command goes on from there"
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; {hint}" if store.used else "interrupted") from None
+    except ChemmaraError as error:
+        if store.used:
+            raise type(error)(f"{error}; {hint}") from None
+        raise
+    finally:
+        store.close()
+
+
+@contextmanager
+def scoring_of(
+    config: str | Path | Mapping[str, Any], store: EvaluationStore | None = None
+) -> Iterator[ScoringFunction]:
     """The score of a config, run as its [execution] and [failure] have it. Raises :class:`ConfigError`."""
     table = dict(config) if isinstance(config, Mapping) else read_table(config)
     check_keys(table)
@@ -92,7 +115,8 @@ def scoring_of(config: str | Path | Mapping[str, Any]) -> Iterator[ScoringFuncti
     failure = check(FailureSettings, table.get("failure", {}), "failure")
     executor = make_executor(executor_table(execution))
     try:
-        yield ScoringFunction(settings, executor, RecentStore(), execution.chunk, failure.retry, failure.on_failure)
+        store = RecentStore() if store is None else store
+        yield ScoringFunction(settings, executor, store, execution.chunk, failure.retry, failure.on_failure)
     finally:
         if executor is not None:
             executor.close()

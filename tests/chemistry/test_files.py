@@ -119,6 +119,16 @@ def test_a_table_that_is_none_is_one_clear_line(tmp_path: Path) -> None:
         list(read_records(path))
 
 
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_an_open_quotation_mark_takes_no_molecules_along(tmp_path: Path, suffix: str) -> None:
+    rows = [["smiles", "name"], ["CCO", "a"], ["CCN", '"b'], ["CCC", "c"], ["CCCl", "d"]]
+    path = write(tmp_path / f"a.{suffix}", "\n".join(("," if suffix == "csv" else "\t").join(row) for row in rows))
+    with pytest.raises(UserError, match=r"not a proper table: .* in the row that begins on line 3; close each"):
+        list(read_records(path))
+    path.write_text(path.read_text().replace('"b', '"""b"" of\nhere"'))
+    assert [record.name for record in read_records(path)] == ["a", '"b" of\nhere', "c", "d"]
+
+
 def test_binary_text_does_not_raise(tmp_path: Path) -> None:
     assert [record.line for record in read_records(write(tmp_path / "a.smi", b"\xff\xfe\x00C\nCCO\n"))] == [1, 2]
 

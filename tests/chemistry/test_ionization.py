@@ -76,9 +76,36 @@ def test_measured_bases() -> None:
 
 
 @pytest.mark.parametrize(
+    ("smiles", "measured"),
+    [
+        ("CC(=O)N=C(N)N", 8.3),  # acetylguanidine
+        ("CC(=O)NC(N)=N", 8.3),
+        ("NC(=N)NC(=O)c1nc(Cl)c(N)nc1N", 8.7),  # amiloride
+        ("CN1CC(=O)N=C1N", 4.8),  # creatinine, CRC Handbook
+        ("CN1CC(=O)NC1=N", 4.8),
+        ("NC(=N)Nc1ccccc1", 10.8),  # phenylguanidine
+        ("NC(N)=Nc1ccccc1", 10.8),
+        ("CNC(=NC#N)NCCSCc1nc[nH]c1C", 6.8),  # cimetidine: its imidazole
+        ("NC(N)=NS(=O)(=O)c1ccc(N)cc1", 4.6),  # sulfaguanidine: no more than an aniline
+        ("[O-][N+](=O)N=C1NCCN1Cc1ccc(Cl)nc1", 5.2),  # imidacloprid: its pyridine at most
+        ("CC(=NC#N)N(C)Cc1ccc(Cl)nc1", 5.2),  # acetamiprid
+    ],
+)
+def test_an_acceptor_on_a_guanidine_takes_its_charge_in_each_tautomer(smiles: str, measured: float) -> None:
+    assert basic_pka(mol(smiles)) == pytest.approx(measured, abs=0.5)
+
+
+@pytest.mark.parametrize(
     "smiles",
-    ["CCO", "CC(=O)Nc1ccc(O)cc1", "CN1C(=O)CN=C(c2ccccc2)c2cc(Cl)ccc21", "Cn1cnc2c1c(=O)n(C)c(=O)n2C", "C[N+](C)(C)C"],
-    ids=["ethanol", "paracetamol", "diazepam", "caffeine", "tetramethylammonium"],
+    [
+        "NC(N)=N[N+](=O)[O-]",
+        "CCO",
+        "CC(=O)Nc1ccc(O)cc1",
+        "CN1C(=O)CN=C(c2ccccc2)c2cc(Cl)ccc21",
+        "Cn1cnc2c1c(=O)n(C)c(=O)n2C",
+        "C[N+](C)(C)C",
+    ],
+    ids=["nitroguanidine", "ethanol", "paracetamol", "diazepam", "caffeine", "tetramethylammonium"],
 )
 def test_no_base_to_speak_of(smiles: str) -> None:
     assert basic_pka(mol(smiles)) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -118,15 +119,73 @@ def test_score(tmp_path: Path, executor: str) -> None:
 
 def test_score_in_chunks_is_score_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import chemmara.workflows.score as workflow
+    from chemmara.workflows import kept
 
     config = write(tmp_path / "score.toml", {"scoring": {"component": [{"name": "qed"}]}})
     (tmp_path / "m.smi").write_text(SMI * 3)
     invoke("score", config, tmp_path / "m.smi", "-o", tmp_path / "at_once.csv")
     monkeypatch.setattr(workflow, "CHUNK", 2)
-    monkeypatch.setattr(workflow, "REMEMBERED", 1)
+    monkeypatch.setattr(kept, "REMEMBERED", 1)
     invoke("score", config, tmp_path / "m.smi", "-o", tmp_path / "chunks.csv")
     assert (tmp_path / "chunks.csv").read_text() == (tmp_path / "at_once.csv").read_text()
     assert len(rows(tmp_path / "chunks.csv")) == 12
+
+
+COUNTED = """
+import os
+def f(smiles):
+    with open("count", "a") as stream:
+        stream.writelines(text + "\\n" for text in smiles)
+    if os.path.exists("interrupt") and "CCC" in smiles:
+        raise KeyboardInterrupt
+    return [None if text == "CC" and not os.path.exists("mended") else len(text) / 10 for text in smiles]
+"""
+
+
+def test_what_score_has_paid_for_is_not_paid_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("counted.py").write_text(COUNTED)
+    parts = [{"name": "python", "function": "counted:f", "filter": True}, {"name": "qed"}]
+    config = write(tmp_path / "score.toml", {"scoring": {"component": parts}, "execution": {"chunk": 1}})
+    lines = gzip.compress(b"".join(b"%s\n" % (b"C" * n) for n in range(1, 6)) + b"CCO noise\n" * 9000)
+    Path("m.smi.gz").write_bytes(lines[:-20])
+
+    def asked() -> list[str]:
+        found = Path("count").read_text().split()
+        Path("count").unlink()
+        return sorted(found)
+
+    result = invoke("score", config, "m.smi.gz", "-o", "s.csv")
+    assert result.exit_code == 2
+    assert "is damaged" in result.stderr
+    assert "kept in 's.csv.ledger.sqlite'" in " ".join(result.stderr.split())
+    assert asked() == ["C", "CC", "CCC", "CCCC", "CCCCC", "CCO"]
+    assert not Path("s.csv").exists()
+    Path("m.smi").write_text("CCCCCC\nCCC\nC\nCC\nN\n")
+    result = invoke("score", config, "m.smi", "-o", "s.csv")
+    assert result.exit_code == 0, result.output
+    assert asked() == ["CC", "CCCCCC", "N"], "what failed is tried again"
+    assert "the same command tries the failed ones again" in " ".join(result.stdout.split())
+    Path("mended").touch()
+    invoke("score", config, "m.smi", "-o", "s.csv")
+    assert asked() == ["CC"]
+    assert [float(row["python"]) for row in rows(Path("s.csv"))] == [0.6, 0.3, 0.1, 0.2, 0.1]
+    assert not list(tmp_path.glob("s.csv.*")), "the table has all of it"
+
+
+def test_an_interrupted_score_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("counted.py").write_text(COUNTED)
+    part = {"name": "python", "function": "counted:f"}
+    config = write(tmp_path / "score.toml", {"scoring": {"component": [part]}, "execution": {"chunk": 1}})
+    Path("m.smi").write_text("CCCC\nCCC\nC\n")
+    Path("interrupt").touch()
+    result = invoke("score", config, "m.smi", "-o", "s.csv")
+    assert result.exit_code == 130
+    assert "the same command goes on" in " ".join(result.stderr.split())
+    Path("interrupt").unlink()
+    assert invoke("score", config, "m.smi", "-o", "s.csv").exit_code == 0
+    assert Path("count").read_text().split() == ["CCCC", "CCC", "CCC", "C"]
 
 
 def test_score_explains_one_molecule(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from chemmara.scoring.evaluation import ComponentSpec, Evaluation
 _loaded: list[str] = []
 
 
-def component(spec: ComponentSpec) -> None:
+def prepare(spec: ComponentSpec) -> None:
     if spec.name == "broken":
         raise ConfigError("receptor 'gone.pdbqt' does not exist")
     if spec.name not in _loaded:
@@ -26,7 +26,7 @@ def component(spec: ComponentSpec) -> None:
 
 
 def evaluate(spec: ComponentSpec, smiles: Sequence[str]) -> list[Evaluation]:
-    component(spec)
+    prepare(spec)
     log = spec.parameters.get("log")
     return [_one(text, log) for text in smiles]
 

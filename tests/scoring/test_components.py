@@ -6,6 +6,7 @@ import doctest
 import importlib
 import math
 import sys
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from chemmara.errors import ConfigError
 from chemmara.scoring import work
 from chemmara.scoring.component import COMPONENTS, Component
 from chemmara.scoring.evaluation import Evaluation
+from chemmara.scoring.transforms import TRANSFORMS
 
 PARACETAMOL = "CC(=O)Nc1ccc(O)cc1"
 IBUPROFEN = "CC(C)Cc1ccc(cc1)C(C)C(=O)O"
@@ -287,6 +289,12 @@ def test_bad_parameters_are_refused_at_birth(name: str, parameters: dict[str, An
     assert "\n" not in str(error.value)
 
 
+def test_the_transform_that_a_component_suggests_is_one() -> None:
+    for name, entries in EXAMPLES.items():
+        example = build(name, **entries[0]).example
+        TRANSFORMS.build_parameters(tomllib.loads(f"transform = {example}")["transform"], name)
+
+
 def user(function: str, **kwargs: Any) -> list[Evaluation]:
     component = build("python", function=f"example_scores:{function}", path=str(HERE), kwargs=kwargs)
     return component(molecules([C40, PARACETAMOL, "CCO"]))
@@ -314,6 +322,20 @@ def test_python_functions_that_fail(function: str, failed: list[bool], reason: s
     evaluations = user(function)
     assert [evaluation.failed for evaluation in evaluations] == failed
     assert all(reason in str(evaluation.error) for evaluation in evaluations if evaluation.failed)
+
+
+def test_a_function_may_import_what_lies_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "beside_it.py").write_text("FACTOR = 2")
+    (tmp_path / "late.py").write_text(
+        "def f(smiles):\n    import beside_it\n    return [beside_it.FACTOR for _ in smiles]"
+    )
+    assert build("python", function="late:f", path=str(tmp_path))(molecules("C"))[0].value == 2
+    assert str(tmp_path) not in sys.path
+
+
+def test_arguments_that_no_config_can_hold_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"kwargs.*null has no place"):
+        build("python", function="example_scores:carbons", path=str(HERE), kwargs={"a": [1, {"b": None}]})
 
 
 def test_python_module_follows_its_file_and_leaves_no_trace(tmp_path: Path) -> None:

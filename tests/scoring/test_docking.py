@@ -22,9 +22,11 @@ from chemmara.errors import ConfigError, RunError
 from chemmara.scoring import work
 from chemmara.scoring.component import Component
 from chemmara.scoring.docking import engines
+from chemmara.scoring.docking.box import Box
 from chemmara.scoring.docking.ligand import affinity
 from chemmara.scoring.executors import ProcessExecutor
 from chemmara.scoring.function import ScoringFunction
+from chemmara.scoring.programs import Program
 
 # Small ones: a docking takes a second, and longer with each atom and torsion.
 PHENOL, ALANINE, METHANOL = "Oc1ccccc1", "C[C@H](N)C(=O)O", "CO"
@@ -141,6 +143,27 @@ def test_a_crash_and_a_hang_of_vina_cost_one_molecule(receptor: Path, monkeypatc
     found = component(molecules("CCN", "CCS", "CCO", "CCC"))
     assert [(e.value, e.error) for e in found if not e.failed] == [(-1.5, None)] * 2
     assert [e.error for e in found if e.failed] == ["vina died of SIGABRT", "timed out after 0.5 s"]
+
+
+def test_an_interruption_leaves_no_answer_for_the_next_ligand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller may catch it and go on, in a notebook for one."""
+    echo = (
+        "import json, sys\n"
+        "for line in sys.stdin:\n"
+        "    print(json.dumps({'pose': json.loads(line).get('ligand', '')}), flush=True)\n"
+    )
+    monkeypatch.setattr(engines, "CHILD", echo)
+    engine = engines.PackageEngine(engines.Search("", Box((0, 0, 0), (9, 9, 9)), "vina", 1, 1), 5.0, "here")
+    assert engine.dock("first") == "first"
+
+    def interrupted(self: Program, deadline: float) -> bytes:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Program, "line", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            engine.dock("second")
+    assert engine.dock("third") == "third"
 
 
 def test_a_receptor_that_vina_refuses_is_one_line(receptor: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -351,6 +374,9 @@ def test_affinities_are_read_from_vina_and_smina() -> None:
         ("CC(=O)NS(C)(=O)=O", "CC(=O)[N-]S(C)(=O)=O"),
         ("N=C(N)c1ccccc1", "NC(=[NH2+])c1ccccc1"),
         ("CN=C(N)N", "C[NH+]=C(N)N"),
+        ("CNC(=NC#N)NC", "CNC(=NC#N)NC"),
+        ("CN=C(NC)NC#N", "CN=C(NC)NC#N"),
+        ("NC(N)=NS(C)(=O)=O", "CS(=O)(=O)N=C(N)N"),
         ("COP(=O)(O)O", "COP(=O)([O-])[O-]"),
         ("NCC(=O)O", "[NH3+]CC(=O)[O-]"),
         ("[NH3+]CC(=O)[O-]", "[NH3+]CC(=O)[O-]"),

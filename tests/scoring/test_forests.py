@@ -101,7 +101,9 @@ def test_component_asks_the_fingerprint_of_the_file(tmp_path: Path) -> None:
         assert component([molecule])[0].value == ((1.0 if bit in on else 0.25) + 0.5) / 2
 
 
-def test_a_file_is_found_beside_the_config_and_stands_for_its_content(tmp_path: Path) -> None:
+def test_a_file_is_found_beside_the_config_and_stands_for_its_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from chemmara.scoring.settings import ScoringSettings
 
     for name in ("one", "two"):
@@ -111,6 +113,11 @@ def test_a_file_is_found_beside_the_config_and_stands_for_its_content(tmp_path: 
     one, two = (ScoringSettings.parse(table, folder=tmp_path / name) for name in ("one", "two"))
     assert one.components[0].spec.key == two.components[0].spec.key
     write(tmp_path / "two" / "f.npz", value=np.array([0.0, 0.3, 1.0, 0.5]), meta={**META, "size": 16})
+    monkeypatch.chdir(tmp_path / "one")
+    from_here = ScoringSettings.parse(table, folder=tmp_path).components[0]
+    assert from_here.spec.parameters["model"] == str(tmp_path / "one" / "f.npz")
+    bundled = ScoringSettings.parse({"component": [{"name": "forest", "model": "gsk3b"}]}).components[0]
+    assert bundled.spec.parameters["model"] == "gsk3b"
     changed = ScoringSettings.parse(table, folder=tmp_path / "two")
     assert changed.components[0].spec.key != one.components[0].spec.key
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
 import sys
 import threading
 import time
@@ -12,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -194,6 +197,18 @@ def test_a_file_beside_the_config_is_found(tmp_path: Path) -> None:
     assert ScoringFunction.from_config(tmp_path / "c.json")(["CCO"]).raw["executable"].tolist() == [3]
 
 
+def test_a_file_of_the_working_directory_is_found_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "mine.py").write_text(ORACLE.read_text())
+    (tmp_path / "python").write_text("not the interpreter, though its name is that of one")
+    monkeypatch.chdir(tmp_path)
+    given = program().parameters.model_copy(update={"command": ["python", "mine.py", "-x"]})
+    found = type(program()).resolve(given, tmp_path / "configs")
+    assert found.command == ["python", str(tmp_path / "mine.py"), "-x"]
+
+
 def test_the_shell_example_of_the_docs(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "oracles.md").read_text()
     text = page.split("```sh\n#!/bin/sh\n")[1].split("```")[0]
@@ -220,6 +235,82 @@ def test_what_a_program_started_ends_with_it(tmp_path: Path) -> None:
     marker.unlink(missing_ok=True)
     time.sleep(0.3)
     assert sys.platform != "linux" or not marker.exists()
+
+
+def test_a_program_ends_though_others_hold_its_pipe() -> None:
+    """One that a thread has started ends, too; one that has left its parent is beyond reach, and is not waited for."""
+    text = (
+        "import subprocess, threading\n"
+        "def work():\n"
+        "    subprocess.run(['sh', '-c', 'sleep 30 & echo $!'])\n"
+        "    child = subprocess.Popen(['sleep', '30'])\n"
+        "    print(child.pid, flush=True)\n"
+        "    child.wait()\n"
+        "threading.Thread(target=work).start()\n"
+    )
+    started = Program([sys.executable, "-c", text])
+    orphan, child = (psutil.Process(int(started.line(time.monotonic() + 10))) for _ in range(2))
+    try:
+        begun = time.monotonic()
+        started.kill()
+        assert time.monotonic() - begun < 10
+        child.wait(10)
+    finally:
+        orphan.kill()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_an_interruption_does_not_reach_the_programs() -> None:
+    """A terminal sends Ctrl-C to all of its programs, a cluster SIGTERM: neither is a molecule's failure."""
+    started = Program([sys.executable, "-c", "import sys\nfor line in sys.stdin: print(line, end='', flush=True)"])
+    started.send("ready")
+    assert started.line(time.monotonic() + 10) == b"ready"
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(started._process.pid, number)
+    started.send("alive")
+    assert started.line(time.monotonic() + 10) == b"alive"
+    started.kill()
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set(), "ours are as they were"
+
+
+@pytest.mark.parametrize("first", ['read line; echo \'{"protocol": 1, "endpoints": ["score"]}\'; read line\n', ""])
+def test_a_program_that_talks_and_never_answers_is_late(tmp_path: Path, first: str) -> None:
+    flood = script(tmp_path, f"{first}while true; do echo '{{\"id\": 0}}'; done\n", timeout=0.3, start_timeout=0.3)
+    if first:
+        assert flood(molecules("C"))[0].error == "timed out after 0.3 s"
+    else:
+        with pytest.raises(ConfigError, match="did not answer the first line within"):
+            flood(molecules("C"))
+
+
+def test_a_slow_start_is_nobodys_time_out(tmp_path: Path) -> None:
+    slow = tmp_path / "slow.py"
+    slow.write_text(f"import time\ntime.sleep(1.5)\n{ORACLE.read_text()}")
+    command = [sys.executable, str(slow)]
+    spec = work.spec_of("executable", work.build("executable", {"command": command, "endpoint": "length"}, "here"))
+    with ProcessExecutor(1, timeout=1.0) as executor:
+        ((_, found),) = executor.run([Task(spec, ("CCO", "CC"))])
+    assert [evaluation.value for evaluation in found] == [3, 2]
+
+
+def test_a_program_is_started_once_whichever_endpoint_is_missing(tmp_path: Path) -> None:
+    table = of_one_program(tmp_path, "length", "carbons")
+    score = ScoringFunction(table, store=(store := MemoryStore()))
+    score(["CCO"])
+    first, _ = (component.spec.key for component in score.settings.components)
+    store.record(first, [("CC", Evaluation(2.0))])
+    assert score(["CC"]).raw["carbons"].tolist() == [2]
+    assert (tmp_path / "count").read_text().split().count("start") == 1
+
+
+def test_a_time_limit_belongs_to_the_score_that_has_it(tmp_path: Path) -> None:
+    table = of_one_program(tmp_path, "length")
+    score = ScoringFunction(table)
+    table["component"][0]["timeout"] = 1e-9
+    hasty = ScoringFunction(table)
+    assert score.settings.components[0].spec.key == hasty.settings.components[0].spec.key
+    assert "timed out" in str(hasty(["CCO"]).errors[0])
+    assert score(["CCO"]).raw["length"].tolist() == [3]
 
 
 def test_a_program_that_closes_its_output_is_ended() -> None:
@@ -331,6 +422,10 @@ def hangs_up(handler: Any, smiles: list[str]) -> None:
     handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
 
 
+def hangs_up_at_once(handler: Any, smiles: list[str]) -> None:
+    handler.close_connection = True
+
+
 @pytest.mark.parametrize(
     ("act", "reason"),
     [
@@ -349,6 +444,7 @@ def hangs_up(handler: Any, smiles: list[str]) -> None:
         (hangs, "timed out after 0.3 s"),
         (drips, "timed out after 0.3 s"),
         (hangs_up, "the connection ended within the answer"),
+        (hangs_up_at_once, "the connection was closed without an answer"),
     ],
 )
 def test_a_fault_of_a_service_costs_one_molecule(server: Server, act: Reply, reason: str) -> None:

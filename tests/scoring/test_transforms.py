@@ -76,6 +76,7 @@ def test_formulas() -> None:
     ("name", "table", "values", "scores"),
     [
         ("step", {"low": 0, "high": 2}, [-0.1, 0, 1, 2, 2.1], [0, 1, 1, 1, 0]),
+        ("step", {"low": 1, "high": 1}, [0, 1, 2], [0, 1, 0]),
         ("left_step", {"low": 1}, [0.9, 1, 1.1], [1, 1, 0]),
         ("right_step", {"high": 1}, [0.9, 1, 1.1], [0, 1, 1]),
         ("value_mapping", {"mapping": {"0": 1.0, "2.0": 0.5}}, [0, 1, 2], [1, 0, 0.5]),

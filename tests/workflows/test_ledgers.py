@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from chemmara.cli.main import app
-from chemmara.errors import UserError
+from chemmara.errors import RunError, UserError
 from chemmara.scoring.evaluation import ComponentSpec, Evaluation
 from chemmara.scoring.function import ScoringFunction
 from chemmara.scoring.ledger import Ledger, RunRow
@@ -41,13 +41,14 @@ def contents(path: Path) -> list[str]:
 
 def test_merge(tmp_path: Path) -> None:
     steps = [replace(ROW, step=step, index=i) for step in (0, 1) for i in range(3)]
+    other = [replace(row, sampled="C(C)O") for row in steps]
     one = ledger(tmp_path / "one", {"C": -5.0, "CC": "time-out", "CCC": -7.0, "N": "no pose"}, {"a/seed-0": steps})
     two = ledger(
         tmp_path / "two",
         {"C": -5.0, "CC": -6.0, "CCC": -9.0, "CCO": 0.0, "N": "crash"},
         {"a/seed-0": steps, "b/seed-0": steps[:1]},
     )
-    three = ledger(tmp_path / "three", {"CCCC": "no pose", "C": "no pose"}, {"a/seed-0": steps[:2]})
+    three = ledger(tmp_path / "three", {"CCCC": "no pose", "C": "no pose"}, {"a/seed-0": other})
     out = tmp_path / "all"
     done = merge(out, [one, two, three])
     assert (done.evaluations, done.replaced, done.same) == (6, 1, 3)
@@ -71,6 +72,27 @@ def test_merge(tmp_path: Path) -> None:
     for path, count in ((one, 4), (two, 5)):
         with Ledger(path, read_only=True) as source:
             assert sum(len(page) for page in source.evaluations()) == count, "sources are only read"
+
+
+def test_a_merge_that_was_cut_off_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = [replace(ROW, step=step, index=i) for step in range(4) for i in range(2)]
+    whole, part = (ledger(tmp_path / name, {}, {"a/seed-0": rows}) for name, rows in (("w", steps), ("p", steps[:2])))
+    with monkeypatch.context() as patch:
+        write = Ledger.write_step
+
+        def full(self: Ledger, run: str, step: int, rows: Any) -> None:
+            if step == 2:
+                raise RunError("the disk is full")
+            write(self, run, step, rows)
+
+        patch.setattr(Ledger, "write_step", full)
+        with pytest.raises(RunError):
+            merge(tmp_path / "out", [whole])
+    for source in (whole, part):  # the second is an older copy of the same run
+        done = merge(tmp_path / "out", [source])
+        assert (done.runs, done.runs_left) == (["a/seed-0"] if source == whole else [], [])
+    with Ledger(tmp_path / "out", read_only=True) as found:
+        assert [repr(row) for row in found.rows("a/seed-0")] == [repr(row) for row in steps]
 
 
 def test_many_evaluations_come_page_by_page(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -77,6 +77,7 @@ class CnsMpo(PerMolecule):
     """
 
     parameters: CnsParameters
+    version: ClassVar[int] = 2
     bounds = (0.0, 6.0)
     cost_us = 600
     example = "{ name = 'sigmoid', low = 3, high = 5 }"

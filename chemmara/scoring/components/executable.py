@@ -62,16 +62,22 @@ class Executable(Component):
 
     @classmethod
     def resolve(cls, parameters: ExecutableParameters, folder: Path) -> ExecutableParameters:
-        """Arguments that are files beside the config become absolute."""
-        command = [
-            str((folder / part).absolute()) if (folder / part).is_file() else part for part in parameters.command
-        ]
+        """Arguments that are files, beside the config or in the working directory, become absolute.
+
+        The program itself does so where it is given with its folder: a bare name is looked for on the PATH.
+        """
+        program, *arguments = parameters.command
+        here = folder if Path(program).name == program else Path.cwd()
+        command = [_located(program, folder, here), *(_located(part, folder, Path.cwd()) for part in arguments)]
         return parameters.model_copy(update={"command": command})
 
     def identity(self) -> dict[str, Any]:
         """The command, files in it by name and content, the endpoint and the user's revision; no time limit."""
         command = [_stands_for(Path(part)) or part for part in self.parameters.command]
         return {"command": command, "endpoint": self.endpoint, "revision": self.parameters.revision}
+
+    def prepare(self) -> None:
+        self._running()
 
     def _score(self, molecules: Sequence[Molecule]) -> list[Evaluation]:
         smiles = [molecule.smiles for molecule in molecules]
@@ -106,6 +112,7 @@ class Executable(Component):
             while len(results) < len(smiles):
                 table = protocol.parse(program.line(deadline))
                 if table is None or table.get("id") != self._number:
+                    _in_time(deadline)
                     continue  # chatter, or a late word on another batch
                 if table.get("done") is True:
                     break
@@ -127,7 +134,7 @@ class Executable(Component):
             program.send(protocol.hello())
             deadline = time.monotonic() + self.parameters.start_timeout
             while "protocol" not in (table := protocol.parse(program.line(deadline)) or {}):
-                pass  # chatter
+                _in_time(deadline)  # chatter
         except OSError as error:
             raise ConfigError(f"{self.where}.command: '{name}' cannot be started: {error.strerror or error}") from None
         except ProgramEnded as error:
@@ -147,6 +154,17 @@ class Executable(Component):
         if self._program is not None:
             self._program.kill()
         self._program = None
+
+
+def _located(part: str, *folders: Path) -> str:
+    """A part of a command, absolute if it is a file in one of ``folders``."""
+    return next((str((folder / part).absolute()) for folder in folders if (folder / part).is_file()), part)
+
+
+def _in_time(deadline: float) -> None:
+    """Raise ProgramLate for a program that writes and writes, but no answer."""
+    if time.monotonic() > deadline:
+        raise ProgramLate
 
 
 def _stands_for(path: Path) -> list[str] | None:

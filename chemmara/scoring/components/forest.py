@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -15,7 +16,7 @@ from chemmara.config import Parameters
 from chemmara.errors import ConfigError, UserError
 from chemmara.lazy import lazy
 from chemmara.scoring.component import COMPONENTS, Component, file_hash
-from chemmara.scoring.forests import FILE, features, find_forest, load_forest, mean_of, spread_of
+from chemmara.scoring.forests import BUNDLED, FILE, features, find_forest, load_forest, mean_of, spread_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,10 +95,15 @@ class TreeEnsemble(Component):
 
     @classmethod
     def resolve(cls, parameters: ForestParameters, folder: Path) -> ForestParameters:
-        """A file or a folder with one is looked for in ``folder`` first; a bundled name stays a name."""
+        """A file or a folder with one is looked for in ``folder`` first, then from the working directory; a bundled
+        name stays a name."""
         beside = folder / parameters.model
         if (beside.suffix == ".npz" and beside.is_file()) or (beside / FILE).is_file():
             return parameters.model_copy(update={"model": str(beside.absolute())})
+        with suppress(UserError):  # the constructor says so better
+            found = find_forest(parameters.model)
+            if not found.is_relative_to(BUNDLED):
+                return parameters.model_copy(update={"model": str(found.absolute())})
         return parameters
 
     def identity(self) -> dict[str, Any]:

@@ -36,6 +36,20 @@ class PythonParameters(Parameters):
             raise ValueError("should read module:function")
         return text
 
+    @field_validator("kwargs")
+    @classmethod
+    def _can_be_written(cls, table: dict[str, Any]) -> dict[str, Any]:
+        """A run's config is kept as TOML, which has no null; left out silently, the values would be others there."""
+        if _has_null(table):
+            raise ValueError("null has no place in a run's config.toml; leave the argument out, or give it a value")
+        return table
+
+
+def _has_null(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_has_null(each) for each in value.values())
+    return value is None or (isinstance(value, list) and any(_has_null(each) for each in value))
+
 
 @COMPONENTS.register("python", PythonParameters)
 class PythonFunction(Component):
@@ -54,7 +68,8 @@ class PythonFunction(Component):
     def __init__(self, parameters: PythonParameters, where: str) -> None:
         super().__init__(parameters, where)
         name, _, function = parameters.function.partition(":")
-        self._module = _load(name, parameters.path, f"{where}.function")
+        self._folders = [folder for folder in (parameters.path, Path.cwd()) if folder is not None]
+        self._module = _load(name, self._folders, f"{where}.function")
         found = getattr(self._module, function, None)
         if not callable(found):
             names = [key for key, value in vars(self._module).items() if callable(value) and not key.startswith("_")]
@@ -75,7 +90,8 @@ class PythonFunction(Component):
 
     def _score(self, molecules: Sequence[Molecule]) -> Sequence[Any]:
         try:
-            answer = self._function([molecule.smiles for molecule in molecules], **self.parameters.kwargs)
+            with _search(self._folders):  # for an import within the function
+                answer = self._function([molecule.smiles for molecule in molecules], **self.parameters.kwargs)
         except SystemExit as error:
             return [failure(error)] * len(molecules)
         if isinstance(answer, (str, bytes, dict)) or not hasattr(answer, "__len__"):
@@ -84,8 +100,7 @@ class PythonFunction(Component):
         return list(answer)
 
 
-def _load(name: str, path: Path | None, where: str) -> ModuleType:
-    folders = [folder for folder in (path, Path.cwd()) if folder is not None]
+def _load(name: str, folders: list[Path], where: str) -> ModuleType:
     try:
         with _search(folders):
             for folder in folders:

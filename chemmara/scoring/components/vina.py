@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from chemmara.chemistry.molecules import Molecule, inchikey
-from chemmara.chemistry.protonation import Protonation
+from chemmara.chemistry.protonation import RULES_VERSION, Protonation
 from chemmara.config import Parameters
 from chemmara.errors import ConfigError, RunError
 from chemmara.scoring.component import COMPONENTS, Component, file_hash, locate
@@ -101,7 +101,9 @@ class Vina(Component):
         search = self._search
         left_out = {"receptor", "center", "size", "reference_ligand", "padding", "timeout", "poses", "executable"}
         program = shutil.which(given.executable) if given.executable else None
+        rules = {"protonation_rules": RULES_VERSION} if given.protonation == "physiological" else {}
         return {
+            **rules,
             **given.model_dump(mode="json", exclude=left_out),
             "receptor": hashlib.sha256(search.receptor.encode()).hexdigest(),
             "center": list(search.box.center),
@@ -109,6 +111,10 @@ class Vina(Component):
             "vina": file_hash(Path(program)) if program else _version("vina"),
             "meeko": _version("meeko"),
         }
+
+    def prepare(self) -> None:
+        """Load the receptor, which takes seconds."""
+        self._running().prepare()
 
     def _score(self, molecules: Sequence[Molecule]) -> list[Evaluation]:
         return [self._dock(molecule) for molecule in molecules]

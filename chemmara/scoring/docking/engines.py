@@ -40,6 +40,9 @@ class Engine(Protocol):
 
     def dock(self, ligand: str) -> str: ...
 
+    def prepare(self) -> None:
+        """Load what is needed for the first ligand. Raises ConfigError."""
+
 
 class PackageEngine:
     """The package `vina` in a child process that keeps the grid maps from ligand to ligand.
@@ -67,15 +70,19 @@ class PackageEngine:
         except ProgramEnded as error:
             raise DockingFailed(f"vina {error}") from None
 
+    def prepare(self) -> None:
+        self._running()
+
     def _ask(self, ligand: str) -> str:
         program = self._running()
         try:
             program.send(json.dumps({"ligand": ligand}))
             answer: dict[str, Any] = json.loads(program.line(time.monotonic() + self._timeout))
-        except (ProgramEnded, ProgramLate) as error:
+        except ProgramLate:
             self._stop()
-            if isinstance(error, ProgramLate):
-                raise DockingFailed(f"timed out after {self._timeout:g} s") from None
+            raise DockingFailed(f"timed out after {self._timeout:g} s") from None
+        except BaseException:  # Ctrl-C, too: the answer on its way would be taken for that of the next ligand
+            self._stop()
             raise
         if "error" in answer:
             # An object that has thrown may be half set up: the next ligand gets a fresh one.
@@ -102,6 +109,9 @@ class PackageEngine:
             fault = str(error)
         except ProgramLate:
             fault = f"the receptor was not loaded within {_LOADING_S:g} s"
+        except BaseException:
+            self._stop()
+            raise
         if fault is not None:
             self._stop()
             raise ConfigError(f"{self._where}: vina does not start: {fault}")
@@ -123,6 +133,9 @@ class ExecutableEngine:
         self._timeout = timeout
         self._where = where
         self._folder = tempfile.TemporaryDirectory(prefix="chemmara-vina-")
+
+    def prepare(self) -> None:
+        """Nothing: it is started anew for each ligand."""
 
     def dock(self, ligand: str) -> str:
         folder = Path(self._folder.name)
@@ -153,6 +166,9 @@ class ExecutableEngine:
         except ProgramLate:
             program.kill()
             raise DockingFailed(f"timed out after {self._timeout:g} s") from None
+        except BaseException:  # Ctrl-C: it would write into the next ligand's files
+            program.kill()
+            raise
 
     def _options(self) -> list[str]:
         search = self._search
