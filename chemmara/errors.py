@@ -36,7 +36,7 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     >>> nearest("zzz", ["qed", "logp"])
     '; valid: logp, qed'
     """
-    names = sorted(valid)
+    names = sorted(set(valid))
     lowered = {candidate.lower(): candidate for candidate in reversed(names)}
     close = difflib.get_close_matches(str(name).lower(), list(lowered), n=1, cutoff=0.6)
     if close:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import gzip
+import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from chemmara.errors import UserError
 
@@ -35,6 +37,7 @@ def read_records(path: str | Path, column: str | None = None) -> Iterator[Record
     """
     path = Path(path)
     suffix = _suffix(path)
+    refuse_workbook(path)
     readers = {"csv": _read_table, "tsv": _read_table, "sdf": _read_sdf}
     try:
         yield from readers.get(suffix, _read_smi)(path, column)
@@ -48,6 +51,17 @@ def read_records(path: str | Path, column: str | None = None) -> Iterator[Record
         raise UserError(f"file '{path}' cannot be read: {error.strerror or error}") from None
     except csv.Error as error:
         raise UserError(f"file '{path}' is not a proper table: {error}") from None
+
+
+def refuse_workbook(path: Path) -> None:
+    """Raise :class:`UserError` for a spreadsheet program's own file. One that cannot be read is others' to report."""
+    try:
+        with open(path, "rb") as stream:
+            start = stream.read(4)
+    except OSError:
+        return
+    if start == b"PK\x03\x04":
+        raise UserError(f"file '{path}' is an Excel workbook (or a zip archive), not text; save it as CSV")
 
 
 def _suffix(path: Path) -> str:
@@ -76,8 +90,7 @@ def _read_smi(path: Path, column: str | None) -> Iterator[Record]:
 
 def _read_table(path: Path, column: str | None) -> Iterator[Record]:
     with _open_text(path) as stream:
-        # Strict: a quotation mark that is not closed would take the molecules of the lines that follow into a name.
-        rows = csv.reader(stream, delimiter="\t" if _suffix(path) == "tsv" else ",", strict=True)
+        rows = table_rows(stream, path, (column.lower(),) if column else SMILES_COLUMNS)
         header = next(rows, None)
         if header is None:
             return
@@ -91,6 +104,37 @@ def _read_table(path: Path, column: str | None) -> Iterator[Record]:
             if smiles:
                 name = row[name_at].strip() if name_at is not None and len(row) > name_at else ""
                 yield Record(smiles, name, rows.line_num)
+
+
+def table_rows(stream: IO[str], path: Path, wanted: Sequence[str] = SMILES_COLUMNS) -> Any:
+    """A csv.reader of a table, header included. Raises csv.Error for an open quotation mark, which would take the
+    molecules of the lines that follow into one cell.
+
+    The columns of .tsv are parted by tabs, those of others by whatever of comma, semicolon (as spreadsheets write them
+    where the comma is the decimal sign) and tab gives a column of one of the names ``wanted``, in lower case.
+    """
+    first = stream.readline()
+    part = next((part for part in ",;\t" if _has_column(first, part, wanted)), ",")
+    return csv.reader(
+        chain([first] if first else [], stream), delimiter="\t" if _suffix(path) == "tsv" else part, strict=True
+    )
+
+
+def _has_column(header: str, delimiter: str, wanted: Sequence[str]) -> bool:
+    cells = next(csv.reader([header], delimiter=delimiter), [])
+    return any(cell.strip().lower() in wanted for cell in cells)
+
+
+def decimal(text: str, delimiter: str) -> float:
+    """The number of a cell; NaN for what is none. Where semicolons part the columns a comma may part the decimals.
+
+    >>> decimal("0.5", ","), decimal("0,5", ";"), decimal("0,5", ",")
+    (0.5, 0.5, nan)
+    """
+    try:
+        return float(text.replace(",", ".") if delimiter == ";" else text)
+    except ValueError:
+        return math.nan
 
 
 def _next_row(path: Path, rows: Iterator[list[str]], begins: int) -> list[str] | None:

@@ -74,13 +74,15 @@ def benchmark(
         keep=keep,
     )  # fmt: skip
     todo = plan(request)
+    if table_only:
+        todo.waiting()  # refuses rows of another config, of which the table would say that they are of this one
     failed = {} if table_only else run(todo, typer.echo)
     from chemmara.workflows.benchmarks.report import write_report
 
     written = write_report(todo)
     if not written and table_only:
-        raise UserError(f"'{todo.file}' has no results of these methods, tasks and seeds yet")
-    for path in (todo.file, *written) if written else ():
+        raise UserError(f"'{todo.file}' has no results of these methods, tasks, seeds and budget{todo.what_is_there()}")
+    for path in (*([] if table_only else [todo.file]), *written) if written else ():
         typer.echo(f"written: {path}")
     if failed:
         names = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
@@ -130,9 +132,11 @@ def speed(
     training: Annotated[str, typer.Option(help="training batches, separated by commas")] = "64,128,256",
 ) -> None:
     """Sampling, training and optimisation steps, in ratios to a plain float32 baseline of the same network."""
+    from chemmara.places import check_directory
     from chemmara.policies.policy import POLICIES
     from chemmara.workflows.benchmarks.speed import Speed, measure, write
 
+    check_directory(out)
     request = Speed(
         tuple(policy or POLICIES.names()),
         device,

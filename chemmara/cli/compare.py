@@ -31,6 +31,8 @@ def compare(
     screen = console()
     for table in comparison.render():
         screen.print(table)
+    for remark in comparison.remarks:
+        screen.print(f"note: {remark}", markup=False, soft_wrap=True)
     if out is not None:
         for path in comparison.save(out):
             typer.echo(f"written: {path}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -76,11 +77,11 @@ def _python() -> Finding:
 
 def _package(name: str) -> Finding:
     try:
-        module = importlib.import_module(name)
+        importlib.import_module(name)
     except Exception as error:  # a broken installation raises anything
         hint = f"pip install --force-reinstall {name.replace('_', '-')}"
         return Finding(name, "broken", f"cannot be imported: {str(error)[:200]}", hint)
-    return Finding(name, "ok", str(getattr(module, "__version__", "unknown version")))
+    return Finding(name, "ok", importlib.metadata.version(name))
 
 
 def _threads() -> Finding:

@@ -35,5 +35,5 @@ def export(
     if any(found.source.resolve() == out.resolve() for found in runs):
         raise UserError(f"'{out}' is what the run itself is read from; choose another file with -o")
     done = write(runs, out, min_score=min_score, one_per_scaffold=one_per_scaffold, top=top, clean=clean)
-    selected = min_score is not None or one_per_scaffold or top is not None or clean or out.suffix != ".csv"
+    selected = min_score is not None or one_per_scaffold or top is not None or clean or out.suffix.lower() != ".csv"
     typer.echo(f"{done.written:,} {'molecules' if selected else 'rows'} written to {out}{counts(done.left_out)}")

@@ -50,8 +50,7 @@ def finetune(
     settings = check(FinetuneSettings, {**given, "initial": prior, "policy": policy}, "finetune")
     from chemmara.training.finetune import finetune as run
 
-    weights = run(
+    run(
         data, out, settings, validation=validation, resume=resume, say=typer.echo,
         progress=sys.stderr.isatty(), command=command_line(),
     )  # fmt: skip
-    typer.echo(f"prior written to {weights}")

@@ -54,10 +54,16 @@ def optimize(
         if installed():
             watchers.append(stack.enter_context(TensorBoard()))
         run(
-            config, out, methods=method or (), seeds=chosen, assignments=assignments or (), resume=resume,
+            config, out, methods=split_names(method), seeds=chosen, assignments=assignments or (), resume=resume,
             retry_failed=retry_failed, watcher=Watchers(watchers), report=False,
         )  # fmt: skip
     _conclude(out, screen)
+
+
+def split_names(given: list[str] | None) -> list[str]:
+    """The names of an option that may be repeated, and may hold several names with commas between them."""
+    parts = [part.strip() for text in given or () for part in text.split(",")]
+    return list(dict.fromkeys(part for part in parts if part))
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -90,6 +96,8 @@ def _conclude(out: Path, screen: Console) -> None:
     files = comparison.save(out)
     for table in comparison.render():
         screen.print(table)
+    for remark in comparison.remarks:
+        screen.print(f"note: {remark}", markup=False, soft_wrap=True)
     folders = sorted(path.parent for path in out.glob("*/seed-*/molecules.csv"))
     for folder in folders:
         screen.print(f"molecules: {folder / 'molecules.csv'}", markup=False, soft_wrap=True)

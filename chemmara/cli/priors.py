@@ -63,8 +63,10 @@ def import_(
     ] = None,
 ) -> None:
     """Convert a prior of REINVENT 4. The file is read without running any code of it."""
-    from chemmara.workflows.exchange import compare_log_probs, import_prior
+    from chemmara.workflows.exchange import compare_log_probs, import_prior, read_log_probs
 
+    if check is not None:
+        read_log_probs(check)  # a mistake there is found before the prior is written
     done = import_prior(file, out)
     typer.echo(f"{done.architecture}, {done.tokens} tokens, written to {done.path}")
     typer.echo(f"REINVENT cuts its sequences at {done.max_sequence_length} tokens")

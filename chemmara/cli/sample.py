@@ -57,7 +57,7 @@ def sample(
             top_p=top_p, prefix=prefix, scaffold=scaffold, precision=precision,
             device=device, workers=workers, progress=lambda rows: bar.advance(task, rows),
         )  # fmt: skip
-    dropped = [f"{done.dropped_invalid:,} invalid"] if valid_only or out.suffix == ".sdf" else []
+    dropped = [f"{done.dropped_invalid:,} invalid"] if valid_only or out.suffix.lower() == ".sdf" else []
     dropped += [f"{done.dropped_repeated:,} repeated"] if unique else []
     note = f"; dropped {' and '.join(dropped)}" if dropped else ""
     typer.echo(f"{done.written:,} of {done.drawn:,} drawn written to {out} ({done.valid:,} drawn are valid){note}")

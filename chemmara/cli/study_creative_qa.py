@@ -88,15 +88,14 @@ def creative_qa(
 
 def _run(settings: Any, out: Path) -> None:
     from chemmara.cli.console import console
-    from chemmara.errors import UserError
+    from chemmara.places import check_directory
     from chemmara.studies.causal_lm_settings import require_llm
     from chemmara.studies.creative_qa_prompts import read_prompts
     from chemmara.studies.creative_qa_report import Follow, Writer, summary_table, verdict
 
     require_llm(lora=not settings.tiny and settings.model.tuning == "lora")
     # Before anything is loaded:
-    if out.exists() and not out.is_dir():
-        raise UserError(f"-o '{out}' is a file; name a directory")
+    check_directory(out)
     for path in (settings.prompts, settings.evaluate):
         if path is not None:
             read_prompts(path)

@@ -101,9 +101,11 @@ def _seeds(text: str) -> list[int]:
 
 def _run(settings: Any, out: Path) -> None:
     from chemmara.cli.console import console
+    from chemmara.places import check_directory
     from chemmara.studies.causal_lm_settings import require_llm
     from chemmara.studies.one_two_report import Follow, Writer, summary_table, write_plots
 
+    check_directory(out)
     require_llm(lora=settings.model.adapter is not None)
     from chemmara.studies.one_two import OneTwo, load_model, run_grid
     from chemmara.studies.one_two_target import RunKey, grid

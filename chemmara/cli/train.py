@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -87,9 +86,7 @@ def train(
     TOKENIZERS[tokenizer]
     from chemmara.training.fit import train as run
 
-    weights = run(
+    run(
         data, out, settings, validation=validation, resume=resume, say=typer.echo,
         progress=sys.stderr.isatty(), command=command_line(),
     )  # fmt: skip
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # else Lightning started this process beside the first
-        typer.echo(f"prior written to {weights}")

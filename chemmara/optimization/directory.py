@@ -9,7 +9,7 @@ import os
 import platform
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -95,6 +95,24 @@ class RunDirectory:
                 raise UserError(
                     f"'{self.path}' was begun with {key} = {before.get(key, 'unlimited')}, which can be raised but not "
                     f"lowered to {table[key]}; resume it with its own config, or choose another directory"
+                )
+
+    def check_same_goal(self, table: Table, is_same_score: Callable[[Table, Table], bool]) -> None:
+        """Raise :class:`UserError` if another run in ``root`` has another score or threshold: what lies together is
+        compared. ``is_same_score`` is asked where two [scoring] tables are not literally the same."""
+        for file in sorted(self.root.glob("*/seed-*/config.toml")):
+            try:
+                other = tomllib.loads(file.read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue
+            scores = [_essence("scoring", each.get("scoring")) for each in (other, table)]
+            changed = [key for key in ("threshold",) if other.get(key) != table.get(key)]
+            if scores[0] != scores[1] and not is_same_score(*scores):
+                changed.insert(0, "scoring")
+            if changed:
+                raise UserError(
+                    f"'{self.root}' holds runs of another goal ({' and '.join(changed)} of '{file.parent}' differ): "
+                    "they could not be compared; choose another directory with -o"
                 )
 
     def write(self, name: str, text: str) -> None:

@@ -119,9 +119,23 @@ def resolve_method(config: Mapping[str, Any], name: str, assignments: Names = ()
     config says of the same tables; a preset at the top lies under the config's own keys. ``assignments``, keys and
     values of a command line, are laid over all of it, whatever the method says itself.
     """
+    refuse_new_methods(config, assignments)
     config = set_keys(dict(config), assignments)
     own = {key: value for key, value in set_keys({}, assignments).items() if key not in ("methods", "preset")}
     return merge(_resolve(config, name), own)
+
+
+def refuse_new_methods(config: Mapping[str, Any], assignments: Names) -> None:
+    """Raise :class:`ConfigError` for an assignment to a method that ``config`` has not got: a misspelt name would run
+    as a method of its own, and the one that was meant without the value."""
+    known = _methods(config)
+    for name, table in _methods(set_keys({}, assignments)).items():
+        if name not in known and "preset" not in table:
+            hint = nearest(name, known) if known else ""
+            raise ConfigError(
+                f"--set methods.{name}: the config has no method '{name}'{hint}; a value for every method is set "
+                f"without methods.{name}, and a new method needs methods.{name}.preset"
+            )
 
 
 def _resolve(config: Mapping[str, Any], name: str) -> Table:

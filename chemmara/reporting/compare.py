@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 DEFAULT_THRESHOLD = 0.7
+TOO_FEW = "too few seeds"
+ALIKE = 1.1
+"""Runs whose oracle calls differ by no more than this factor are of one length: a step may overshoot."""
 FILES = ("compare.csv", "compare_tests.csv", "compare.png")
 
 
@@ -39,6 +44,8 @@ class Comparison:
     tests: pd.DataFrame
     runs: pd.DataFrame
     digests: tuple[Digest, ...]
+    remarks: tuple[str, ...] = ()
+    """What a reader must know before the figures are believed, a line each."""
 
     def render(self) -> list[Table]:
         """Tables for the terminal: per threshold the metrics by method, and the tests between methods."""
@@ -55,23 +62,31 @@ class Comparison:
             pair = len(part) == 2
             if pair:
                 table.add_column("p (Holm)", justify="right")
-            for name in COMPARED:
+            for name in ("oracle_calls", *COMPARED):
                 cells = [self._cell(row, name) for _, row in part.iterrows()]
-                table.add_row(metric(name).label, *cells, *([self._verdict(threshold, name)] if pair else []))
+                verdict = self._verdict(threshold, name) if pair and name in COMPARED else ""
+                table.add_row(metric(name).label, *cells, *([verdict] if pair else []))
             tables.append(table)
-        if self.table.method.nunique() > 2:
+        if self.table.method.nunique() > 2 and not self.too_few_seeds:
             tables.append(self._tests_table())
         return tables
+
+    @property
+    def too_few_seeds(self) -> bool:
+        """Whether no two methods have the seeds that a test takes."""
+        return bool(len(self.tests)) and bool((self.tests.note == TOO_FEW).all())
 
     def _cell(self, row: Any, name: str) -> str:
         mean, sd = row[f"{name}_mean"], row[f"{name}_sd"]
         if math.isnan(mean):
             return "-"
+        values = self.runs[(self.runs.threshold == row.threshold) & (self.runs.method == row.method)][name]
         if math.isinf(mean):
-            values = self.runs[(self.runs.threshold == row.threshold) & (self.runs.method == row.method)][name]
             return f"reached by {sum(map(math.isfinite, values))} of {len(values)}"
         digits = 3 if metric(name).unit in ("0 to 1", "score") else 1
-        return f"{mean:,.{digits}f}" + ("" if math.isnan(sd) else f" ± {sd:,.{digits}f}")
+        undefined = sum(map(math.isnan, values))
+        part = f" ({len(values) - undefined} of {len(values)})" if undefined else ""
+        return f"{mean:,.{digits}f}" + ("" if math.isnan(sd) else f" ± {sd:,.{digits}f}") + part
 
     def _verdict(self, threshold: float, name: str) -> str:
         found = self.tests[(self.tests.threshold == threshold) & (self.tests.metric == name)]
@@ -103,7 +118,7 @@ class Comparison:
 
 def compare(
     paths: str | Path | Run | Sequence[str | Path | Run],
-    thresholds: Sequence[float] = (),
+    thresholds: Sequence[float] | float = (),
     progress: Callable[[Run], None] | None = None,
 ) -> Comparison:
     """Compare the methods of runs, output directories or tables.
@@ -112,6 +127,7 @@ def compare(
     each run before it is read. Raises :class:`UserError` where a path holds no run, or a threshold is not finite.
     """
     runs = _collect([paths] if isinstance(paths, (str, Path, Run)) else list(paths))
+    thresholds = [thresholds] if isinstance(thresholds, (int, float)) else thresholds
     wanted = thresholds or [run.threshold for run in runs if run.threshold is not None] or [DEFAULT_THRESHOLD]
     chosen = tuple(sorted(set(map(float, wanted))))
     if not all(map(math.isfinite, chosen)):
@@ -123,7 +139,38 @@ def compare(
         digests.append(digest(run))
         for threshold, values in zip(chosen, measure(digests[-1], chosen), strict=True):
             records.append({"threshold": threshold, "method": run.method, "seed": run.seed, **values})
-    return _summarise(chosen, records, tuple(digests))
+    found = _summarise(chosen, records, tuple(digests))
+    few = (f"no test between methods: that takes {LEAST_SEEDS} seeds of each",) if found.too_few_seeds else ()
+    return replace(found, remarks=(*_remarks(digests), *few))
+
+
+def _remarks(digests: Sequence[Digest]) -> tuple[str, ...]:
+    remarks = []
+    calls = [len(each.scores) for each in digests]
+    if max(calls) > ALIKE * min(calls):
+        remarks.append(
+            f"the runs have {min(calls):,} to {max(calls):,} oracle calls: whoever has more of them finds more, and "
+            "only burdens and shares can be compared"
+        )
+    scores: dict[str, str] = {}
+    for each in digests:
+        if each.run.directory is not None and (score := _score_of(each.run.directory)):
+            scores.setdefault(score, f"{each.run.directory}")
+    if len(scores) > 1:
+        first, second, *_ = scores.values()
+        remarks.append(f"[scoring] differs between '{first}' and '{second}': their figures are not of one goal")
+    return tuple(remarks)
+
+
+def _score_of(directory: Path) -> str:
+    """The [scoring] table of a run's config as text, without what decides no value; '' where there is none."""
+    try:
+        table = tomllib.loads((directory / "config.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    parts = table.get("scoring", {}).get("component", [])
+    bare = [{k: v for k, v in part.items() if k not in ("retry", "on_failure")} for part in parts]
+    return json.dumps([table.get("scoring", {}).get("aggregation"), bare], sort_keys=True, default=str)
 
 
 def _collect(paths: Sequence[str | Path | Run]) -> list[Run]:
@@ -195,7 +242,7 @@ def _tests(threshold: float, name: str, values: dict[str, list[float]]) -> Itera
         row |= {"seeds_a": len(values[a]), "seeds_b": len(values[b]), "u": math.nan, "p": math.nan, "p_holm": math.nan}
         row["note"] = ""
         if min(len(values[a]), len(values[b])) < LEAST_SEEDS:
-            row["note"] = "too few seeds"
+            row["note"] = TOO_FEW
         elif any(map(math.isnan, values[a] + values[b])):
             row["note"] = "undefined for some seeds"
         else:

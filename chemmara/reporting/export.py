@@ -67,7 +67,7 @@ def export(
     written or a selection that makes no sense, and :class:`RunError` for a full disk.
     """
     out = Path(out)
-    if out.suffix not in SUFFIXES:
+    if out.suffix.lower() not in SUFFIXES:
         raise UserError(f"cannot export to '{out}': the name must end in {', '.join(SUFFIXES)}")
     if min_score is not None and not math.isfinite(min_score):
         raise UserError(f"--min-score must be a finite number (got {min_score})")
@@ -84,7 +84,7 @@ def export(
         entries = iter(_best(entries, one_per_scaffold, top, done.left_out))
     labels = _labels(runs)
     with replacing(out) as stream:
-        for text in _FORMATS[out.suffix](entries, labels, done):
+        for text in _FORMATS[out.suffix.lower()](entries, labels, done):
             stream.write(text)
     return done
 

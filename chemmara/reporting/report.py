@@ -79,7 +79,7 @@ def render(run: Run) -> str:
         run=run,
         threshold=threshold,
         version=__version__,
-        figures=[(metric(name), _shown(values[name])) for name in ("oracle_calls", *COMPARED)],
+        figures=[(metric(name), _shown(values[name], metric(name).unit)) for name in ("oracle_calls", *COMPARED)],
         sampled=counted.sampled,
         curves=_curves(run, counted, threshold),
         molecules=list(_molecules(run, _top(run))),
@@ -90,12 +90,12 @@ def render(run: Run) -> str:
     )
 
 
-def _shown(value: float) -> str:
+def _shown(value: float, unit: str) -> str:
     if math.isnan(value):
         return "-"
     if math.isinf(value):
         return "not reached"
-    return f"{value:,.0f}" if float(value).is_integer() and abs(value) != 1 else f"{value:.3f}"
+    return f"{value:.3f}" if unit in ("0 to 1", "score") else f"{value:,.0f}"
 
 
 def _top(run: Run) -> list[RunRow]:

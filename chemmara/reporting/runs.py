@@ -48,6 +48,8 @@ def find_runs(path: str | Path) -> list[Run]:
     ledger, or a table with a column of SMILES and one of scores. Raises :class:`UserError` if it is none of them.
     """
     path = Path(path)
+    if path.name == MOLECULES and (path.parent / MANIFEST).is_file():
+        return [_of_directory(path.parent)]
     if path.is_file():
         return _of_ledger(path) if path.suffix in (".sqlite", ".db") else tables.runs_of_table(path, Run)
     if not path.is_dir():

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from chemmara.chemistry.files import SMILES_COLUMNS
+from chemmara.chemistry.files import SMILES_COLUMNS, decimal, refuse_workbook, table_rows
 from chemmara.chemistry.molecules import read
 from chemmara.errors import UserError
 from chemmara.scoring.rows import SAMPLED, RunRow
@@ -59,6 +59,7 @@ def number(value: float) -> str:
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[str]]:
     """The text of a table, with the errors of reading it (also inside the block) as :class:`UserError`."""
+    refuse_workbook(path)
     opener: Any = gzip.open if path.suffix == ".gz" else open
     try:
         # surrogatepass: whatever the export has written comes back as it was.
@@ -75,10 +76,15 @@ def _opened(path: Path) -> Iterator[IO[str]]:
 
 
 def _records(path: Path) -> Iterator[list[str]]:
-    """The header (lower-case where it is not ours) and the rows, as cells."""
-    tab = path.name.lower().removesuffix(".gz").endswith((".tsv", ".txt"))
+    """The header and the rows, as cells."""
     with _opened(path) as stream:
-        yield from csv.reader(stream, delimiter="\t" if tab else ",")
+        yield from table_rows(stream, path)
+
+
+def delimiter_of(path: Path) -> str:
+    """What parts the columns of a table."""
+    with _opened(path) as stream:
+        return str(table_rows(stream, path).dialect.delimiter)
 
 
 def header_of(path: Path) -> list[str]:
@@ -124,7 +130,7 @@ def list_rows(path: Path) -> Iterator[list[str]]:
     records = _records(path)
     header = next(records, [])
     for line, cells in enumerate(records, 2):
-        if not cells:
+        if not any(map(str.strip, cells)):
             continue  # an empty line is no row
         if len(cells) < len(header) and is_ours(header):
             raise UserError(f"file '{path}', row {line}: {len(cells)} cells for {len(header)} columns")
@@ -141,8 +147,19 @@ def read_rows(path: Path, only: tuple[str, str] | None = None) -> Iterator[RunRo
         yield from _own_rows(path, header, only)
         return
     smiles_at, score_at, step_at = _find_columns(path, header)
+    # No decimal comma where commas part the columns: a header that a comma would not part has another sign.
+    delimiter = delimiter_of(path)
+    refused, scored = "", False
     for index, cells in enumerate(list_rows(path)):
-        yield _foreign_row(index, cells[smiles_at], cells[score_at], cells[step_at] if step_at is not None else "")
+        score, step = decimal(cells[score_at], delimiter), cells[step_at] if step_at is not None else ""
+        scored = scored or not math.isnan(score)
+        refused = refused or (cells[score_at] if math.isnan(score) else "")
+        yield _foreign_row(index, cells[smiles_at], cells[score_at], score, step)
+    if not scored and refused:
+        raise UserError(
+            f"table '{path}' has no number in the column '{header[score_at].strip()}', but such as '{refused[:40]}'; "
+            "write decimals with a point"
+        )
 
 
 def _find_columns(path: Path, header: list[str]) -> tuple[int, int, int | None]:
@@ -156,9 +173,8 @@ def _find_columns(path: Path, header: list[str]) -> tuple[int, int, int | None]:
     return smiles, score, lowered.index("step") if "step" in lowered else None
 
 
-def _foreign_row(index: int, sampled: str, score: str, step: str) -> RunRow:
+def _foreign_row(index: int, sampled: str, score: str, value: float, step: str) -> RunRow:
     molecule, error = read(sampled.strip())
-    value = _number(score)
     if molecule is not None and math.isnan(value) and score.strip().lower() not in ("", "nan", "none", "na", "n/a"):
         error = f"score '{score[:40]}' is not a number"
     return RunRow(

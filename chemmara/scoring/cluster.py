@@ -18,7 +18,7 @@ from typing import Any
 from chemmara import __version__
 from chemmara.errors import ChemmaraError, RunError, UserError
 from chemmara.scoring import remote
-from chemmara.scoring.cluster_settings import DaskParameters, SlurmSettings, check_installed
+from chemmara.scoring.cluster_settings import DaskParameters, SlurmSettings, check_installed, check_reachable
 from chemmara.scoring.evaluation import Evaluation, Task
 from chemmara.scoring.executors import available_cores
 
@@ -218,14 +218,13 @@ def build(parameters: DaskParameters) -> DaskExecutor:
 
 def connect(parameters: DaskParameters) -> Cluster:
     """A client of the cluster that the config names, started first if it is an own one. Raises UserError."""
+    check_reachable(parameters)
     if parameters.slurm is not None:
         return _queued(parameters.slurm)
     if parameters.scheduler is None and parameters.scheduler_file is None:
         own = _local(parameters.workers or available_cores())
         return Cluster(_client(own), own)
     place = parameters.scheduler or f"file '{parameters.scheduler_file}'"
-    if parameters.scheduler_file is not None and not parameters.scheduler_file.is_file():
-        raise UserError(f"execution.dask.scheduler_file: {place} does not exist; is the scheduler running?")
     try:
         if parameters.scheduler is not None:
             return Cluster(_client(parameters.scheduler, timeout=_CONNECT_S))

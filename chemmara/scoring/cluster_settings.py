@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import shutil
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from chemmara.config import Parameters
-from chemmara.errors import ConfigError
+from chemmara.errors import ConfigError, UserError
 
 
 class SlurmSettings(Parameters):
@@ -30,6 +32,20 @@ class SlurmSettings(Parameters):
     worker_arguments: list[str] = Field(default_factory=list, description="further arguments of the Dask worker")
     python: str | None = Field(None, description="Python on the nodes; default: the one that runs this")
     log_directory: Path | None = Field(None, description="where the jobs write what they print; default: SLURM's")
+
+    @field_validator("memory")
+    @classmethod
+    def _bytes(cls, text: str) -> str:
+        if not re.fullmatch(r"\s*\d+(\.\d+)?\s*([kKMGTP]i?)?[bB]?\s*", text):
+            raise ValueError("should be a size such as '16GB'")
+        return text
+
+    @field_validator("walltime")
+    @classmethod
+    def _time(cls, text: str | None) -> str | None:
+        if text is not None and not re.fullmatch(r"(\d+-)?\d+(:\d{1,2}){0,2}", text.strip()):
+            raise ValueError("should be a time as SLURM has it, such as '08:00:00' or '2-00:00:00'")
+        return text
 
 
 class DaskSettings(Parameters):
@@ -77,3 +93,12 @@ def check_installed(settings: DaskSettings | None) -> None:
             f"execution.executor: 'dask' needs {' and '.join(missing).replace('_', '-')}; "
             "in the clone, run: pip install -c constraints.txt '.[distributed]'"
         )
+
+
+def check_reachable(settings: DaskSettings) -> None:
+    """Raise UserError where the cluster cannot be had from this machine now. A config may be right all the same."""
+    if settings.slurm is not None and shutil.which("sbatch") is None:
+        raise UserError("execution.dask.slurm: there is no sbatch here; start this on a node that submits jobs")
+    file = settings.scheduler_file
+    if file is not None and not file.is_file():
+        raise UserError(f"execution.dask.scheduler_file: file '{file}' does not exist; is the scheduler running?")

@@ -162,9 +162,9 @@ def failure(error: BaseException) -> Evaluation:
 
 
 def locate(path: Path, folder: Path) -> Path:
-    """``path`` made absolute: under ``folder`` if it is there, else under the working directory."""
+    """``path`` made absolute: under ``folder``, unless it is in the working directory alone."""
     beside = folder / path
-    return (beside if beside.exists() else path).absolute()
+    return (path if path.exists() and not beside.exists() else beside).absolute()
 
 
 def file_hash(path: Path) -> str:

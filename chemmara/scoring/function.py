@@ -64,8 +64,9 @@ class ScoringFunction:
         """The components' labels, in order."""
         return self.settings.labels
 
-    def __call__(self, molecules: Sequence[Molecule | str | None]) -> Scores:
-        """Score a batch. Text is read first; repeats of a molecule are computed once."""
+    def __call__(self, molecules: Sequence[Molecule | str | None] | str) -> Scores:
+        """Score a batch, or one SMILES. Text is read first; repeats of a molecule are computed once."""
+        molecules = [molecules] if isinstance(molecules, str) else molecules
         rows = [_reading(molecule) for molecule in molecules]
         distinct = {molecule.smiles: molecule for molecule, _ in rows if molecule is not None}
         known, computed = self._evaluate(distinct)

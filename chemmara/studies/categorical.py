@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
+from chemmara import places
 from chemmara.errors import RunError, UserError, nearest
 from chemmara.studies.categorical_estimators import PLAIN
 from chemmara.studies.categorical_exact import Progress, closed_form, exact_optima
@@ -97,8 +98,7 @@ def writing(directory: Path) -> Iterator[None]:
 def check_directory(directory: str | Path) -> None:
     """Make the directory before anything is computed; :class:`UserError` if that cannot be."""
     directory = Path(directory)
-    if directory.exists() and not directory.is_dir():
-        raise UserError(f"'{directory}' is a file; choose a directory for the results")
+    places.check_directory(directory)
     with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
         probe = directory / ".writable"

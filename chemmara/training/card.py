@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import chemmara
@@ -14,8 +15,8 @@ def model_card(policy: Any, history: dict[str, Any]) -> str:
     figures = [
         ("validation loss, nats a molecule", f"{history['valid_nll']:.2f}"),
         ("validity of raw samples", f"{history['validity']:.4f}"),
-        ("uniqueness of the valid ones", f"{history['uniqueness']:.4f}"),
-        ("novelty of the unique ones, against the training data", f"{history['novelty']:.4f}"),
+        ("uniqueness of the valid ones", _share(history["uniqueness"])),
+        ("novelty of the unique ones, against the training data", _share(history["novelty"])),
     ]
     rows = "\n".join(f"| {name} | {value} |" for name, value in figures)
     settings = json.dumps(history["settings"], indent=2, sort_keys=True)
@@ -36,3 +37,7 @@ parameters and {len(policy.vocabulary)} tokens, made by chemmara {chemmara.__ver
 {settings}
 ```
 """
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.4f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import time
 from collections.abc import Callable
@@ -77,7 +78,7 @@ class EpochTable(pl.Callback):
     def _say(self, row: dict[str, Any]) -> None:
         self.say(
             f"epoch {row['epoch']}: loss {row['train_nll']:.2f}, validation {row['valid_nll']:.2f} nats a molecule; "
-            f"valid {row['validity']:.3f}, unique {row['uniqueness']:.3f}, novel {row['novelty']:.3f}"
+            f"valid {row['validity']:.3f}, unique {_share(row['uniqueness'])}, novel {_share(row['novelty'])}"
         )
 
     def write(self) -> None:
@@ -100,18 +101,24 @@ class EpochTable(pl.Callback):
 def sample_quality(
     policy: Any, corpus: Corpus, n: int, generator: torch.Generator, max_tokens: int
 ) -> dict[str, float]:
-    """Validity, uniqueness of the valid ones and novelty of the unique ones, of ``n`` raw samples at temperature 1."""
+    """Validity, uniqueness of the valid ones and novelty of the unique ones, of ``n`` raw samples at temperature 1.
+
+    The last two are NaN where no sample is valid.
+    """
     vocabulary: Vocabulary = policy.vocabulary
     sampled = policy.sample(n, generator=generator, decoding=Decoding(max_tokens=max_tokens))
     readings = [read(text) for text in vocabulary.decode(sampled.ids.cpu().numpy())]
     valid = [reading.molecule.smiles for reading in readings if reading.molecule]
     unique = list(dict.fromkeys(valid))
-    known = int(corpus.known(unique).sum()) if unique else 0
     return {
         "validity": len(valid) / max(n, 1),
-        "uniqueness": len(unique) / max(len(valid), 1),
-        "novelty": 1 - known / max(len(unique), 1),
+        "uniqueness": len(unique) / len(valid) if valid else math.nan,
+        "novelty": 1 - float(corpus.known(unique).mean()) if unique else math.nan,
     }
+
+
+def _share(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"
 
 
 class ProgressLine(pl.Callback):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,21 +15,24 @@ import pytorch_lightning as pl
 import torch
 
 from chemmara.chemistry.files import read_records
+from chemmara.chemistry.molecules import read
 from chemmara.errors import UserError
 from chemmara.interrupts import Interrupts
 from chemmara.language.batches import TokenBatches
 from chemmara.language.corpus import HELD_OUT, Corpus, CorpusWriter
 from chemmara.language.intake import AllHeldOut, Refusals, prepare
+from chemmara.places import check_directory
 from chemmara.policies.catalog import CARD, WEIGHTS, find_prior
 from chemmara.policies.checkpoints import LAST, AtomicCheckpointIO, TimedCheckpoint, quiet_lightning
 from chemmara.policies.policy import POLICIES, expand_size
 from chemmara.policies.storage import load_policy, save_policy
 from chemmara.training.card import model_card
 from chemmara.training.epochs import EpochTable, ProgressLine, Say
-from chemmara.training.likelihood import LikelihoodModule
+from chemmara.training.likelihood import MAY_CHANGE, LikelihoodModule
 from chemmara.training.settings import TrainSettings
 from chemmara.training.stopping import EarlyStop
 
+MADE_FROM = "made_from.json"
 LARGER_SHARES = (0.1, 0.2, 0.35, 0.5)  # tried in turn where the share asked for holds out no molecule
 
 
@@ -53,21 +57,38 @@ def train(
     if _follower(settings):
         return _follow(files, out, settings, validation)
     if weights.is_file() and resume:
-        say(f"{out} is finished: nothing to do")
+        _check_finished(files, out, settings, validation)
+        say(f"{out} is finished: nothing to do; to train on, begin another directory --from {out}")
         return weights
     if (weights.is_file() or (out / "checkpoints").exists()) and not resume:
         raise UserError(f"'{out}' holds a training already; go on with --resume, or choose another directory")
-    if out.exists() and not out.is_dir():
-        raise UserError(f"'{out}' is a file; a training needs a directory")
+    check_directory(out)
     settings = _inherit(settings)
     POLICIES.build_parameters(settings.policy, "policy")
     corpus, held_out = _corpora(files, out, settings, validation, say)
     policy, row = _train(corpus, held_out, out, settings, say, progress)
     history = {"files": [Path(f).name for f in files], "molecules": len(corpus), "command": command}
     history |= {"settings": settings.model_dump(mode="json"), **row}
+    history = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in history.items()}  # JSON has no NaN
     (out / CARD).write_text(model_card(policy, history), encoding="utf-8")
     save_policy(policy.float(), weights, half=True, history=history)
+    say(f"prior written to {weights}")
     return weights
+
+
+def _check_finished(
+    files: Sequence[str | Path], out: Path, settings: TrainSettings, validation: str | Path | None
+) -> None:
+    """Raise :class:`UserError` where the finished training in ``out`` is not the one that is asked for."""
+    settings = _inherit(settings)
+    made = out / "corpus" / MADE_FROM
+    if made.is_file() and json.loads(made.read_text()) != _source(files, settings, validation):
+        raise UserError(f"'{out}' holds a training on other files or settings; choose another directory")
+    before = find_prior(out).header()["history"].get("settings", {})
+    now = settings.model_dump(mode="json")
+    for name, was in before.items():
+        if name not in MAY_CHANGE and name in now and now[name] != was:
+            raise UserError(f"'{out}' holds a training with {name} = {was}, not {now[name]}; choose another directory")
 
 
 def _train(
@@ -167,17 +188,8 @@ def _corpora(
 ) -> tuple[Corpus, Corpus]:
     """The training and the validation corpus, made once a directory: a resumed training reads what lies there."""
     folder = out / "corpus"
-    paths = [_existing(f) for f in (*files, *([validation] if validation else []))]
-    wanted = {
-        "source": [[str(path.resolve()), path.stat().st_size] for path in paths],
-        "tokenizer": settings.tokenizer,
-        "max_tokens": settings.max_tokens,
-    }
-    if settings.holdout != TrainSettings.model_fields["holdout"].default:
-        wanted["holdout"] = settings.holdout
-    if settings.initial:
-        wanted["initial"] = find_prior(settings.initial).sha256()
-    made = folder / "made_from.json"
+    wanted = _source(files, settings, validation)
+    made = folder / MADE_FROM
     if made.is_file():
         if json.loads(made.read_text()) != wanted:
             raise UserError(f"'{out}' was made from other files or settings; choose another directory")
@@ -193,11 +205,26 @@ def _corpora(
     return corpus, held_out
 
 
+def _source(files: Sequence[str | Path], settings: TrainSettings, validation: str | Path | None) -> dict[str, Any]:
+    """What a corpus depends on."""
+    paths = [_existing(f) for f in (*files, *([validation] if validation else []))]
+    wanted: dict[str, Any] = {
+        "source": [[str(path.resolve()), path.stat().st_size] for path in paths],
+        "tokenizer": settings.tokenizer,
+        "max_tokens": settings.max_tokens,
+    }
+    if settings.holdout != TrainSettings.model_fields["holdout"].default:
+        wanted["holdout"] = settings.holdout
+    if settings.initial:
+        wanted["initial"] = find_prior(settings.initial).sha256()
+    return wanted
+
+
 def _make_corpora(
     files: Sequence[str | Path], folder: Path, settings: TrainSettings, validation: str | Path | None, say: Say
 ) -> None:
-    if validation and next(read_records(validation, settings.column), None) is None:
-        raise UserError(f"no molecule in {validation}")
+    if validation and not any(read(record.smiles).molecule for record in read_records(validation, settings.column)):
+        raise UserError(f"file '{validation}' has no molecules")
     read_files = partial(prepare, tokenizer=settings.tokenizer, max_tokens=settings.max_tokens, column=settings.column,
                          workers=settings.workers)  # fmt: skip
     vocabulary = find_prior(settings.initial).vocabulary() if settings.initial else None
@@ -229,6 +256,8 @@ def _held_out(
 
 
 def _existing(path: str | Path) -> Path:
+    if Path(path).is_dir():
+        raise UserError(f"'{path}' is a directory, not a file of molecules")
     if not Path(path).is_file():
         raise UserError(f"file '{path}' does not exist")
     return Path(path)

@@ -38,7 +38,7 @@ class Results:
         """Every sampled sequence of every run, with the columns of molecules.csv."""
         return frame(self.runs)
 
-    def compare(self, thresholds: Sequence[float] = ()) -> Comparison:
+    def compare(self, thresholds: Sequence[float] | float = ()) -> Comparison:
         """Hits, distinct scaffolds, #Circles and the rest per method, with tests."""
         return compare([self.path], thresholds)
 
@@ -51,20 +51,23 @@ def optimize(
     config: str | Path | Mapping[str, Any],
     out: str | Path = DEFAULT_OUT,
     *,
-    methods: Sequence[str] = (),
-    seeds: Sequence[int] | None = None,
+    methods: Sequence[str] | str = (),
+    seeds: Sequence[int] | int | None = None,
     settings: Mapping[str, Any] | None = None,
     resume: bool = False,
     watcher: Watcher | None = None,
 ) -> Results:
     """Run every method of a config (a file or a table) with every seed and compare them.
 
-    ``settings`` are dotted keys laid over the config and over every method, ``{"oracle_budget": 500}``. Raises
-    :class:`chemmara.errors.ConfigError` for a mistake in the config, before anything is written.
+    ``methods`` and ``seeds``: one or several. ``settings`` are dotted keys laid over the config and over every method,
+    ``{"oracle_budget": 500}``. Raises :class:`chemmara.errors.ConfigError` for a mistake in the config, before
+    anything is written.
     """
     import json
 
     assignments = [f"{key}={json.dumps(value)}" for key, value in (settings or {}).items()]
+    methods = [methods] if isinstance(methods, str) else methods
+    seeds = [seeds] if isinstance(seeds, int) else seeds
     path = optimize_config(
         config, out, methods=methods, seeds=seeds, assignments=assignments, resume=resume, watcher=watcher
     )

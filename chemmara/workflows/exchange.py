@@ -12,6 +12,7 @@ import numpy as np
 
 import chemmara
 from chemmara.errors import UserError, nearest
+from chemmara.places import check_directory
 from chemmara.policies.catalog import CARD, WEIGHTS, bundled, find_prior
 
 if TYPE_CHECKING:
@@ -36,8 +37,7 @@ def import_prior(file: str | Path, out: str | Path) -> Imported:
     Raises :class:`UserError` with what was refused or is wrong, and for a directory that holds a prior already.
     """
     out = Path(out)
-    if out.is_file():
-        raise UserError(f"'{out}' is a file; an imported prior needs a directory")
+    check_directory(out)
     if (out / WEIGHTS).exists():
         raise UserError(f"'{out}' holds a prior already; choose another directory")
     if str(out) in [prior.name for prior in bundled()]:
@@ -79,6 +79,7 @@ def export_prior(prior: str | Path, out: str | Path, format: str = "reinvent4") 
     out = Path(out)
     if out.is_dir():
         raise UserError(f"cannot write '{out}': it is a directory")
+    check_directory(out.parent)
     found = find_prior(prior)
     history = found.header().get("history", {})
     from chemmara.policies.reinvent import from_policy
@@ -114,7 +115,7 @@ def compare_log_probs(prior: str | Path, table: str | Path) -> Agreement:
     from chemmara.language.vocabulary import END, PAD
     from chemmara.policies.storage import load_policy
 
-    texts, expected = _table(Path(table))
+    texts, expected = read_log_probs(table)
     policy = load_policy(prior)
     policy.precision = "float32"
     try:
@@ -127,7 +128,8 @@ def compare_log_probs(prior: str | Path, table: str | Path) -> Agreement:
     return Agreement(len(texts), *(float(np.abs(values - expected).max()) for values in (plain, padded)))
 
 
-def _table(path: Path) -> tuple[list[str], NDArray[np.float64]]:
+def read_log_probs(path: str | Path) -> tuple[list[str], NDArray[np.float64]]:
+    """SMILES and log-probabilities (nats) of a CSV with the columns SMILES and log_prob. Raises :class:`UserError`."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as stream:
             rows = list(csv.DictReader(stream))

@@ -9,6 +9,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from chemmara.errors import UserError
+from chemmara.places import check_directory, make_directory
 from chemmara.scoring.evaluation import ComponentSpec, Evaluation
 from chemmara.scoring.ledger import Ledger, RunRow
 
@@ -53,6 +54,10 @@ def merge(out: str | Path, sources: Sequence[str | Path]) -> Merged:
         if path.resolve() == out.resolve():
             raise UserError(f"'{path}' is the ledger that is merged into: name it once")
         Ledger(path, read_only=True).close()  # nothing is written before all of them are known to be ledgers
+    if out.exists() and out.stat().st_size:
+        Ledger(out, read_only=True).close()
+    check_directory(out.parent)
+    make_directory(out.parent)
     done = Merged()
     with Ledger(out) as target:
         for path in paths:

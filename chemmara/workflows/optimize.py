@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,10 @@ from chemmara.interrupts import Interrupts
 from chemmara.optimization.directory import LEDGER, RunDirectory
 from chemmara.optimization.methods import method_names, resolve_method
 from chemmara.optimization.settings import RunSettings, check_keys
+from chemmara.places import check_directory, make_directory
+from chemmara.scoring.cluster_settings import check_reachable
 from chemmara.scoring.executors import EXECUTORS
+from chemmara.scoring.settings import ScoringSettings
 
 if TYPE_CHECKING:
     from chemmara.optimization.watcher import Watcher
@@ -36,6 +38,8 @@ def plan(
     assignments: Sequence[str] = (),
 ) -> Plan:
     """Read and check a config without writing anything. Raises :class:`ConfigError` or :class:`UserError`."""
+    if seeds is not None and not len(seeds):
+        raise UserError("no seed to run: name at least one")
     table: Table = dict(config) if isinstance(config, Mapping) else read_table(config)
     refuse_non_finite(table, "")
     folder = Path(".") if isinstance(config, Mapping) else Path(config).parent
@@ -84,9 +88,11 @@ def optimize(
 
     for _, _, settings in todo.runs:
         pick_device(settings.head.execution.device)
+        if settings.head.execution.executor == "dask" and settings.head.execution.dask is not None:
+            check_reachable(settings.head.execution.dask)
     for prior in dict.fromkeys(settings.prior for _, _, settings in todo.runs):
         load_policy(prior)  # weights that do not fit their header are found before anything is written
-    _make(out)
+    make_directory(out)
     with Interrupts() as interrupts, Ledger(out / LEDGER) as ledger:
         executor, made_from = None, None
         if retry_failed:
@@ -130,21 +136,29 @@ def _compare(out: Path, threshold: float) -> None:
 
 
 def _check_out(out: Path, directories: Sequence[RunDirectory], todo: Plan, resume: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise UserError(f"'{out}' is a file; choose a directory for the results")
-    parent = next(folder for folder in (out, *out.resolve().parents) if folder.exists())
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise UserError(f"directory '{parent}' is not writable")
+    check_directory(out)
     for directory, (_, _, settings) in zip(directories, todo.runs, strict=True):
         if directory.manifest() and not resume:
             raise UserError(
                 f"'{directory.path}' holds a run already; go on with --resume, or choose another directory with -o"
             )
         directory.check_same_config(settings.to_table())
+    if directories:
+        directories[0].check_same_goal(todo.runs[0][2].to_table(), _same_score)
 
 
-def _make(out: Path) -> None:
+def _same_score(one: Table, other: Table) -> bool:
+    """Whether two [scoring] tables give the same values, be it that a newer version writes more of its defaults."""
+
+    def meaning(table: Table) -> Any:
+        settings = ScoringSettings.parse(table)
+        parts = [
+            (c.label, c.spec.key, c.weight, c.filter, c.transform and c.transform.to_table())
+            for c in settings.components
+        ]
+        return settings.aggregation, parts
+
     try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"directory '{out}' cannot be made: {error.strerror}") from None
+        return bool(meaning(one) == meaning(other))
+    except UserError:  # a file that it needs is not there any more
+        return False

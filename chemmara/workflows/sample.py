@@ -66,7 +66,7 @@ def sample_file(
     """
     checked = check(SampleSettings, {"n": n, **settings}, "sample")
     out = Path(out)
-    if out.suffix not in SUFFIXES:
+    if out.suffix.lower() not in SUFFIXES:
         raise UserError(f"samples are written as .smi, .csv or .sdf (got '{out}')")
     found = find_prior(prior)
     found.header()
@@ -81,20 +81,20 @@ def sample_file(
     starts = find_starts(policy, checked)
     done, seen = Sampled(), Seen()
     with replacing(out) as stream:
-        if out.suffix == ".csv":
+        if out.suffix.lower() == ".csv":
             stream.write("SMILES,log_prob,valid\n")
-        look = partial(_look, suffix=out.suffix)
+        look = partial(_look, suffix=out.suffix.lower())
         for chunk in in_order(look, _draw(policy, generator, checked, starts), workers):
             for valid, key, entry in chunk:
                 done.drawn += 1
                 done.valid += valid
-                if not valid and (valid_only or out.suffix == ".sdf"):
+                if not valid and (valid_only or out.suffix.lower() == ".sdf"):
                     done.dropped_invalid += 1
                 elif unique and not seen.add(key):
                     done.dropped_repeated += 1
                 else:
                     done.written += 1
-                    stream.write(f"sample-{done.written:07d}{entry}" if out.suffix == ".sdf" else entry)
+                    stream.write(f"sample-{done.written:07d}{entry}" if out.suffix.lower() == ".sdf" else entry)
             progress(len(chunk))
     return done
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from chemmara.errors import UserError
+from chemmara.places import check_directory, make_directory
 from chemmara.scoring.forests import FILE, load_forest, save_forest
 from chemmara.workflows.surrogate_data import Task, read_surrogate_data
 from chemmara.workflows.surrogate_figures import cross_validated, judged, schemes, summary
@@ -34,6 +35,7 @@ def train_surrogate(
     one. The model that is written has seen the part to train on. Raises :class:`UserError`.
     """
     _need_sklearn()
+    check_directory(out)
     data = read_surrogate_data(
         path, smiles=smiles, value=value, split=split, task=task, fingerprint=settings.fingerprint, size=settings.size
     )
@@ -49,7 +51,7 @@ def train_surrogate(
     say("training on everything")
     forest = fit(data, train, settings, target=figures["target"], unit=unit)
     file = Path(out) / FILE
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(file.parent)
     save_forest(forest, file)
     forest = load_forest(file)
     if len(test):

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from chemmara.chemistry.files import NAME_COLUMNS, SMILES_COLUMNS
+from chemmara.chemistry.files import NAME_COLUMNS, SMILES_COLUMNS, decimal, refuse_workbook, table_rows
 from chemmara.chemistry.fingerprints import FingerprintName, function
 from chemmara.chemistry.molecules import read
 from chemmara.errors import UserError, nearest
@@ -67,15 +67,17 @@ def read_surrogate_data(
     without a number are left out and counted; of a molecule that comes repeatedly in one part the mean is taken. The
     task is classification where all values are 0 or 1. Raises :class:`UserError`.
     """
-    header, table = _table(Path(path))
-    columns = _columns(path, header, table, {"smiles": smiles, "value": value, "split": split})
+    header, table, delimiter, ragged = _table(Path(path), smiles)
+    columns = _columns(path, header, table, {"smiles": smiles, "value": value, "split": split}, delimiter)
     at = {kind: header.index(name) for kind, name in columns.items()}
     make = function(fingerprint, size=size, folded_counts=True)
     found: dict[tuple[str, str], _Molecule] = {}
-    left_out: Counter[str] = Counter()
+    left_out: Counter[str] = Counter({"of more cells than the header has": ragged})
+    odd = ""
     for line in table:
         part = line[at["split"]].strip().lower() if "split" in at else "train"
-        number = _number(line[at["value"]])
+        number = _number(line[at["value"]], delimiter)
+        odd = odd or (line[at["value"]].strip() if number is None else "")
         molecule = read(line[at["smiles"]].strip()).molecule
         reason = (
             "not a molecule" if molecule is None
@@ -103,14 +105,17 @@ def read_surrogate_data(
         columns=columns,
         left_out={reason: number for reason, number in left_out.items() if number},
     )
-    return _checked(data, path, task)
+    return _checked(data, path, task, odd)
 
 
-def _checked(data: Data, path: str | Path, task: Task | None) -> Data:
+def _checked(data: Data, path: str | Path, task: Task | None, odd: str) -> Data:
     train = data.values[data.part("train")]
     if len(train) < _LEAST:
+        counted = "; ".join(f"{number:,} {reason}" for reason, number in data.left_out.items())
+        example = f", such as '{odd[:40]}'" if odd else ""
         raise UserError(
             f"file '{path}' has {len(train)} molecules with a value to train on; at least {_LEAST} are needed"
+            + (f" (rows left out: {counted}{example})" if counted else "")
         )
     if data.task == "classification":
         if task and ((data.values < 0) | (data.values > 1)).any():
@@ -124,14 +129,18 @@ def _checked(data: Data, path: str | Path, task: Task | None) -> Data:
     return data
 
 
-def _table(path: Path) -> tuple[list[str], list[list[str]]]:
+def _table(path: Path, smiles: str | None) -> tuple[list[str], list[list[str]], str, int]:
+    """Header, rows filled up to its length, what parts the columns, and how many rows had more of them."""
+    refuse_workbook(path)
     opener: Any = gzip.open if path.name.endswith(".gz") else open
-    delimiter = "\t" if path.name.removesuffix(".gz").endswith(".tsv") else ","
     try:
         with opener(path, "rt", newline="", encoding="utf-8-sig", errors="replace") as stream:
-            rows = csv.reader(stream, delimiter=delimiter)
+            rows = table_rows(stream, path, (smiles.lower(),) if smiles else SMILES_COLUMNS)
             header = [cell.strip() for cell in next(rows, [])]
-            return header, [row for row in rows if len(row) == len(header)]
+            n = len(header)
+            table = [row + [""] * (n - len(row)) for row in rows if any(map(str.strip, row))]
+            kept = [row[:n] for row in table if not any(map(str.strip, row[n:]))]
+            return header, kept, str(rows.dialect.delimiter), len(table) - len(kept)
     except FileNotFoundError:
         raise UserError(f"file '{path}' does not exist") from None
     except (OSError, EOFError, csv.Error) as error:
@@ -139,7 +148,7 @@ def _table(path: Path) -> tuple[list[str], list[list[str]]]:
 
 
 def _columns(
-    path: str | Path, header: list[str], table: Sequence[list[str]], given: dict[str, str | None]
+    path: str | Path, header: list[str], table: Sequence[list[str]], given: dict[str, str | None], delimiter: str
 ) -> dict[str, str]:
     lowered = {name.lower(): name for name in reversed(header)}
     chosen: dict[str, str] = {}
@@ -155,7 +164,7 @@ def _columns(
             chosen[kind] = found
     if "value" not in chosen:
         taken = {*chosen.values(), *(lowered.get(name) for name in NAME_COLUMNS)}
-        numeric = [name for name in header if name not in taken and _numeric(header.index(name), table)]
+        numeric = [name for name in header if name not in taken and _numeric(header.index(name), table, delimiter)]
         if len(numeric) == 1:
             chosen["value"] = numeric[0]
     for kind in ("smiles", "value"):
@@ -165,15 +174,12 @@ def _columns(
     return chosen
 
 
-def _numeric(at: int, table: Sequence[list[str]]) -> bool:
-    numbers = [_number(row[at]) for row in table[:100]]
+def _numeric(at: int, table: Sequence[list[str]], delimiter: str) -> bool:
+    numbers = [_number(row[at], delimiter) for row in table[:100]]
     return sum(number is not None for number in numbers) > len(numbers) / 2
 
 
-def _number(text: str) -> float | None:
+def _number(text: str, delimiter: str) -> float | None:
     words = {"active": 1.0, "inactive": 0.0, "true": 1.0, "false": 0.0}
-    try:
-        number = words[text.strip().lower()] if text.strip().lower() in words else float(text)
-    except ValueError:
-        return None
+    number = words.get(text.strip().lower(), decimal(text, delimiter))
     return number if math.isfinite(number) else None

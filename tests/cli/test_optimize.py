@@ -102,6 +102,41 @@ def test_a_value_of_the_command_line_reaches_presets_too(tmp_path: Path, tiny_pr
     ]
 
 
+@pytest.mark.parametrize("arguments", [("optimize", "{config}"), ("benchmark", "scaffolds", "--methods", "vanilla")])
+def test_a_misspelt_method_of_the_command_line_is_no_new_one(
+    tmp_path: Path, tiny_prior: Path, arguments: tuple[str, ...]
+) -> None:
+    config = write(tmp_path / "c.toml", toy(tiny_prior, methods={"mara": {"augmentation": {"name": "mara"}}}))
+    given = [str(config) if part == "{config}" else part for part in arguments]
+    result = invoke(*given, "-o", tmp_path / "out", "--set", "methods.mra.batch_size=8")
+    assert result.exit_code == 2
+    assert "--set methods.mra: the config has no method 'mra'" in result.stderr
+    assert ("did you mean 'mara'" in result.stderr) == (arguments[0] == "optimize")
+    assert not (tmp_path / "out").exists()
+    runs = plan(config, assignments=["methods.mara.batch_size=8", "methods.other.preset='vanilla'"]).runs
+    assert [(name, settings.head.batch_size) for name, _, settings in runs] == [("mara", 8), ("other", 32)]
+
+
+def test_one_directory_is_for_one_goal(finished: Finished, tmp_path: Path, tiny_prior: Path) -> None:
+    import shutil
+
+    out = Path(shutil.copytree(finished[1], tmp_path / "out"))
+    before = (out / "compare.csv").read_bytes()
+    others = ({"threshold": 0.5}, {"scoring": {"component": [{"name": "qed"}]}})
+    for changes in others:
+        result = invoke("optimize", write(tmp_path / "c.toml", toy(tiny_prior, **changes)), "-o", out)
+        assert result.exit_code == 2
+        assert f"holds runs of another goal ({next(iter(changes))} of " in result.stderr
+    assert (out / "compare.csv").read_bytes() == before
+    same = toy(tiny_prior)
+    same["scoring"]["component"][1]["transform"]["coef_div"] = 100.0  # said, or the default
+    result = invoke(
+        "optimize", write(tmp_path / "c.toml", same), "-o", out, "--method", "reinvent,vanilla", "--seeds", 7
+    )
+    assert result.exit_code == 0, result.output
+    assert (out / "reinvent" / "seed-7" / "molecules.csv").is_file()
+
+
 def test_the_default_method_heeds_the_tables_of_the_config(tmp_path: Path, tiny_prior: Path) -> None:
     changes = {"diversity_filter": {"name": "generic"}, "replay": {"per_scaffold": 7}}
     ((name, _, settings),) = plan(write(tmp_path / "c.toml", toy(tiny_prior, **changes))).runs

@@ -86,6 +86,19 @@ def test_foreign_tables_keep_odd_rows(tmp_path: Path) -> None:
     assert rows[2].error == "empty"
 
 
+def test_tables_of_a_spreadsheet(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("\ufeffName;Smiles;Score\nx;C;0,5\n;;\ny;CC;0.75\n", encoding="utf-8")
+    rows = list(find_run(path).rows())
+    assert [(row.smiles, row.score, row.error) for row in rows] == [("C", 0.5, None), ("CC", 0.75, None)]
+    path.write_text('Smiles,Score\nC,"0,5"\nCC,"0,75"\n')
+    with pytest.raises(UserError, match="has no number in the column 'Score', but such as '0,5'; write decimals"):
+        list(find_run(path).rows())
+    path.write_bytes(b"PK\x03\x04 and so on")
+    with pytest.raises(UserError, match="is an Excel workbook"):
+        find_run(path)
+
+
 @pytest.mark.parametrize(
     ("name", "method", "seed"),
     [("reinvent_seed3.csv", "reinvent", 3), ("ahc-Seed-12.csv", "ahc", 12), ("a.b.csv", "a.b", None)],

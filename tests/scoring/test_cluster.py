@@ -26,6 +26,7 @@ from chemmara.scoring.cluster_settings import DaskParameters, SlurmSettings
 from chemmara.scoring.evaluation import ComponentSpec, Task
 from chemmara.scoring.executors import EXECUTORS
 from chemmara.scoring.function import ScoringFunction
+from chemmara.workflows.optimize import optimize
 
 HERE = Path(__file__).parent
 MODULE = "crashing_work"
@@ -254,6 +255,7 @@ def test_jobs_are_started_and_a_lost_one_is_replaced(monkeypatch: pytest.MonkeyP
     from dask_jobqueue.local import LocalCluster
 
     monkeypatch.setattr(slurm, "SLURMCluster", LocalCluster)
+    monkeypatch.setattr(cluster, "check_reachable", lambda parameters: None)
     monkeypatch.setattr(cluster, "_MEND_S", 0.5)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), *sys.path]))
     monkeypatch.chdir(tmp_path)
@@ -286,6 +288,11 @@ def test_jobs_are_started_and_a_lost_one_is_replaced(monkeypatch: pytest.MonkeyP
         ({"executor": "dask", "workers": 2, "dask": {"slurm": SLURM}}, "workers is for a cluster in this process"),
         ({"executor": "dask", "dask": {"slurm": {"jobs": 1}}}, "execution.dask.slurm.memory: this key is required"),
         ({"executor": "dask", "dask": {"slurm": {**SLURM, "jobs": 0}}}, "execution.dask.slurm.jobs"),
+        (
+            {"executor": "dask", "dask": {"slurm": {**SLURM, "memory": "much"}}},
+            "memory: should be a size such as '16GB'",
+        ),
+        ({"executor": "dask", "dask": {"slurm": {**SLURM, "walltime": "8h"}}}, "walltime: should be a time"),
     ],
 )
 def test_bad_settings_are_refused_before_anything_runs(execution: dict[str, Any], message: str) -> None:
@@ -293,6 +300,24 @@ def test_bad_settings_are_refused_before_anything_runs(execution: dict[str, Any]
         check_execution(check(ExecutionSettings, execution, "execution"))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("walltime", ["90", "90:00", "08:00:00", "2-00", "2-12:30", "1-02:03:04"])
+def test_times_of_slurm(walltime: str) -> None:
+    assert check(SlurmSettings, {**SLURM, "walltime": walltime}).walltime == walltime
+
+
+def test_a_cluster_out_of_reach_is_one_line_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="there is no sbatch here"):
+        connect(DaskParameters(slurm=check(SlurmSettings, SLURM)))
+    config = {
+        "scoring": {"component": [{"name": "qed"}]},
+        "execution": {"executor": "dask", "dask": {"scheduler_file": str(tmp_path / "gone.json")}},
+    }
+    with pytest.raises(UserError, match=r"gone\.json' does not exist; is the scheduler running"):
+        optimize(config, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

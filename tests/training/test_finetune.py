@@ -93,9 +93,8 @@ def test_stopped_anywhere_it_resumes_to_the_same_bits(
     run(amines, tmp_path / "halves", chosen, resume=True)
     assert same(tmp_path / "whole", tmp_path / "halves")
     assert (tmp_path / "whole" / REPORT).read_text() == (tmp_path / "halves" / REPORT).read_text()
-    assert run(amines, tmp_path / "halves", chosen, resume=True) == [
-        f"{tmp_path / 'halves'} is finished: nothing to do"
-    ]
+    (said,) = run(amines, tmp_path / "halves", chosen, resume=True)
+    assert said.startswith(f"{tmp_path / 'halves'} is finished: nothing to do; to train on")
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])

@@ -102,7 +102,7 @@ def test_training_lowers_the_validation_loss(run: Run, tmp_path: Path) -> None:
 def test_unusable_lines_are_said(run: Run, tmp_path: Path) -> None:
     said = run(tmp_path / "a", epochs=1)
     assert said[0] == "1 lines left out: not a valid molecule (for example molecules.smi line 61: nonsense)"
-    assert said[-1].startswith("epoch 1: loss ")
+    assert said[-2].startswith("epoch 1: loss ")
 
 
 def test_the_same_settings_give_the_same_bits(run: Run, finished: Path, tmp_path: Path) -> None:
@@ -166,14 +166,20 @@ def test_a_prior_that_was_lost_after_the_last_checkpoint_is_written_again(
     assert (out / CARD).is_file()
 
 
-def test_a_finished_training_is_left_alone(run: Run, finished: Path) -> None:
+def test_a_finished_training_is_left_alone(run: Run, finished: Path, tmp_path: Path) -> None:
     def content() -> dict[str, int]:
         return {str(path): path.stat().st_mtime_ns for path in finished.rglob("*")}
 
     before = content()
-    assert run(finished, resume=True) == [f"{finished} is finished: nothing to do"]
+    (said,) = run(finished, resume=True)
+    assert said.startswith(f"{finished} is finished: nothing to do; to train on")
     with pytest.raises(UserError, match="holds a training already; go on with --resume"):
         run(finished)
+    with pytest.raises(UserError, match=r"holds a training with batch_size = .*, not 3; choose another directory"):
+        run(finished, resume=True, batch_size=3)
+    (tmp_path / "others.smi").write_text("CCO\nCCN\n")
+    with pytest.raises(UserError, match="holds a training on other files or settings"):
+        run(finished, resume=True, files=[tmp_path / "others.smi"])
     assert content() == before
 
 
@@ -276,7 +282,8 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing(run: Run, molecules: Pat
         ({"files": [hopeless]}, r"no usable molecule in .*hopeless.smi: 2 lines left out: not a valid molecule"),
         ({"files": [table]}, "has no column 'SMILES'; its columns are: a, b"),
         ({"validation": tmp_path / "missing.smi"}, r"file '.*missing.smi' does not exist"),
-        ({"validation": empty}, "no molecule in .*empty.smi"),
+        ({"validation": empty}, "empty.smi' has no molecules"),
+        ({"validation": hopeless}, "hopeless.smi' has no molecules"),
         ({"validation": table}, "has no column 'SMILES'"),
         ({"policy": {"name": "lsmt"}}, "unknown policy 'lsmt'; did you mean 'lstm'"),
         ({"policy": {"name": "lstm", "layer": 1}}, "policy.layer: unknown key; did you mean 'layers'"),
@@ -287,7 +294,7 @@ def test_bad_input_is_one_clear_line_and_leaves_nothing(run: Run, molecules: Pat
             run(out, **options)
         assert "\n" not in str(caught.value)
         assert not out.exists(), message
-    with pytest.raises(UserError, match="is a file; a training needs a directory"):
+    with pytest.raises(UserError, match="is a file; choose a directory for the results"):
         run(molecules)
 
 

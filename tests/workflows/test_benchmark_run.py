@@ -292,6 +292,18 @@ def test_table_only_without_results(arguments: Any, tmp_path: Path) -> None:
     assert "no results of these methods" in result.output
 
 
+def test_table_only_says_what_is_there_and_takes_no_other_config(finished: tuple[Path, Any], arguments: Any) -> None:
+    out = finished[0]
+    before = (out / "table.md").read_text()
+    result = invoke(*arguments(out, "--table-only", "--budget", 50))
+    assert "; it has mara, vanilla, seeds 0, 1, after 60 calls" in result.output
+    result = invoke(*arguments(out, "--table-only", "--set", "objective.sigma=1"))
+    assert result.exit_code == 2
+    assert "was run with another config" in result.output
+    assert (out / "table.md").read_text() == before
+    assert "results.csv" not in invoke(*arguments(out, "--table-only")).output
+
+
 def test_metrics_at_an_earlier_number_of_calls(finished: tuple[Path, Any]) -> None:
     """As if the run had ended there: the rows after the 25th distinct molecule are not looked at."""
     folder = finished[0] / "runs" / TASK / "vanilla" / "seed-0"

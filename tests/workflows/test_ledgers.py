@@ -95,6 +95,18 @@ def test_a_merge_that_was_cut_off_is_repeated(tmp_path: Path, monkeypatch: pytes
         assert [repr(row) for row in found.rows("a/seed-0")] == [repr(row) for row in steps]
 
 
+def test_merge_into_a_directory_to_be_and_not_into_a_table(tmp_path: Path) -> None:
+    one = ledger(tmp_path / "one.sqlite", {"C": -5.0})
+    result = CliRunner().invoke(app, ["ledger", "merge", str(tmp_path / "a" / "results"), str(one)])
+    assert result.exit_code == 0, result.output
+    with Ledger(tmp_path / "a" / "results" / "ledger.sqlite", read_only=True) as found:
+        assert found.lookup(DOCK.key, ["C"])["C"].value == -5
+    table = tmp_path / "table.csv"
+    table.write_text("SMILES\nC\n" * 100)
+    assert CliRunner().invoke(app, ["ledger", "merge", str(table), str(one)]).exit_code == 2
+    assert not list(tmp_path.glob("table.csv.*"))
+
+
 def test_many_evaluations_come_page_by_page(tmp_path: Path) -> None:
     values: dict[str, float | str] = {"C" * n: float(n) for n in range(1, 2600)}
     values["\ud800"] = 3.0  # text that SQLite holds as bytes

@@ -143,17 +143,41 @@ def test_columns_are_found_or_asked_for(tmp_path: Path) -> None:
 
 
 def test_odd_rows_are_counted(tmp_path: Path) -> None:
-    rows = [*(f"{s},{n}" for n, s in enumerate(SMILES)), "C1CC,3", "CCO,", "CCO,nan", "OCC,7", "CCO"]
+    rows = [
+        *(f"{s},{n}" for n, s in enumerate(SMILES)),
+        "C1CC,3",
+        "CCO,",
+        "CCO,nan",
+        "OCC,7,",
+        "CCO",
+        "CCO,1,2",
+        ",",
+        "",
+    ]
     path = tmp_path / "d.csv"
     path.write_text("smiles,value\n" + "\n".join(rows))
     data = read_surrogate_data(path)
-    assert data.left_out == {"not a molecule": 1, "without a number": 2, "repeated (the mean is taken)": 1}
+    assert data.left_out == {
+        "not a molecule": 1, "without a number": 3, "repeated (the mean is taken)": 1,
+        "of more cells than the header has": 1,
+    }  # fmt: skip
     assert data.values[SMILES.index("CCO")] == (SMILES.index("CCO") + 7) / 2
+
+
+def test_a_spreadsheet_of_decimal_commas(tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text("\ufeffName;Smiles;pIC50\n" + "".join(f"{n};{s};{n},5\n" for n, s in enumerate(SMILES)))
+    data = read_surrogate_data(path)
+    assert data.values.tolist() == [n + 0.5 for n in range(len(SMILES))]
+    path.write_text("Smiles,pIC50\n" + "".join(f'{s},"{n},5"\n' for n, s in enumerate(SMILES)))
+    with pytest.raises(UserError, match=r"rows left out: \d+ without a number, such as '0,5'"):
+        read_surrogate_data(path)
 
 
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
+        ("PK\x03\x04 and so on", "is an Excel workbook"),
         ("", "which column is the smiles"),
         ("smiles,value\nCCO,1\n", "has 1 molecules with a value to train on; at least 20"),
         ("smiles,value\n" + "\n".join(f"{s},1" for s in SMILES), "all values in 'value' are 1; nothing can be learned"),

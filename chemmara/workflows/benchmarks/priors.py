@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from chemmara.chemistry.files import read_records
 from chemmara.chemistry.molecules import Molecule, read
 from chemmara.errors import UserError
+from chemmara.places import check_directory, make_directory
 from chemmara.policies.catalog import Prior, bundled, find_prior
 from chemmara.workflows.quality import hashes_of, share_new
 
@@ -86,9 +87,8 @@ def run(request: Request, say: Callable[[str], None]) -> list[Path]:
     reference = _reference(request.test)
     known = hashes_of(request.train) if request.train else None
     distance = _fcd(say) if request.test else None
-    if request.out.is_file():
-        raise UserError(f"'{request.out}' is a file; the tables need a directory")
-    request.out.mkdir(parents=True, exist_ok=True)
+    check_directory(request.out)
+    make_directory(request.out)
     rows: list[dict[str, Any]] = []
     for prior in priors:
         rows.append({"prior": prior.name, "samples": request.n, **_measure(prior, request, known, reference, distance)})

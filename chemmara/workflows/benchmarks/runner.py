@@ -17,8 +17,9 @@ from chemmara.config import Table, merge, read_table, set_key
 from chemmara.errors import ChemmaraError, ConfigError, RunError, UserError
 from chemmara.interrupts import Interrupted, Interrupts
 from chemmara.optimization.directory import EXTENDABLE
-from chemmara.optimization.methods import resolve_method
+from chemmara.optimization.methods import refuse_new_methods, resolve_method
 from chemmara.optimization.settings import RunSettings, check_keys
+from chemmara.places import check_directory, make_directory
 from chemmara.scoring.settings import ScoringSettings
 from chemmara.workflows.benchmarks import results
 from chemmara.workflows.benchmarks.job import Job, read_rows, rows_file, run_job, to_json
@@ -73,6 +74,14 @@ class Plan:
         """The rows of this plan's runs that are there."""
         keys = {(*job.key, calls) for job in self.jobs for calls in self.calls}
         return [row for row in results.read_results(self.file) if results.key_of(row) in keys]
+
+    def what_is_there(self) -> str:
+        """What the file has instead, for a message; '' for nothing."""
+        rows = results.read_results(self.file)
+        if not rows:
+            return ""
+        found = {name: ", ".join(map(str, sorted({row[name] for row in rows}))) for name in ("method", "seed", "calls")}
+        return f"; it has {found['method']}, seeds {found['seed']}, after {found['calls']} calls"
 
     def waiting(self) -> list[Job]:
         """The jobs that have no row yet, or one that lacks a metric which the run's molecules can still give.
@@ -137,6 +146,7 @@ def _base(request: Request, suite: Suite, budget: int) -> Table:
     for key in FIXED:
         if key in given:
             raise ConfigError(f"config file '{request.config}': {key} is the benchmark's own; remove it")
+    refuse_new_methods(given, request.assignments)
     for assignment in request.assignments:
         key = assignment.partition("=")[0].strip().partition(".")[0]
         if key in FIXED:
@@ -178,7 +188,8 @@ def run(plan: Plan, say: Listener = lambda text: None) -> dict[str, str]:
     say(f"{len(plan.jobs)} runs, {len(plan.jobs) - len(waiting)} finished before")
     if not waiting:
         return {}
-    _make(plan.request.out)
+    check_directory(plan.request.out)
+    make_directory(plan.request.out)
     try:
         with explained(plan.file):
             lock = acquire_lock(plan.file)
@@ -211,13 +222,6 @@ def run(plan: Plan, say: Listener = lambda text: None) -> dict[str, str]:
 def _brief(suite: Suite, row: Row) -> str:
     parts = [f"{results.describe(name).label} {row[name]:.4g}" for name in suite.headline[:3]]
     return f"{', '.join(parts)} after {row['oracle_calls']:.0f} calls, {row['seconds']:.0f} s"
-
-
-def _make(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"directory '{out}' cannot be made: {error.strerror}") from None
 
 
 Answers = Iterator[tuple[Job, "list[Row] | str"]]

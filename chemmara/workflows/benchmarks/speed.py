@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from chemmara.errors import UserError, nearest
+from chemmara.places import make_directory
 from chemmara.policies.decoding import MAX_TOKENS
 from chemmara.workflows.benchmarks.memory import own_peak_mb
 
@@ -55,7 +56,7 @@ def measure(request: Speed, say: Callable[[str], None] = print) -> list[Row]:
 
 def write(rows: Sequence[Row], out: Path) -> tuple[Path, Path]:
     """``speed.csv`` and ``speed.md``."""
-    out.mkdir(parents=True, exist_ok=True)
+    make_directory(out)
     table, text = out / "speed.csv", out / "speed.md"
     with table.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, HEAD)
