@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+OWN = ("molecules.csv", "metrics.csv")  # of a run directory
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
@@ -34,6 +36,8 @@ def export(
     runs = find_runs(run)
     if any(found.source.resolve() == out.resolve() for found in runs):
         raise UserError(f"'{out}' is what the run itself is read from; choose another file with -o")
+    if out.name in OWN and (out.parent / "manifest.json").is_file():
+        raise UserError(f"'{out}' is a run's own file; choose another with -o")
     done = write(runs, out, min_score=min_score, one_per_scaffold=one_per_scaffold, top=top, clean=clean)
     selected = min_score is not None or one_per_scaffold or top is not None or clean or out.suffix.lower() != ".csv"
     typer.echo(f"{done.written:,} {'molecules' if selected else 'rows'} written to {out}{counts(done.left_out)}")

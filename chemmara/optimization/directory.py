@@ -171,6 +171,8 @@ class MetricsFile:
         try:
             with open(self.path, "a", encoding="utf-8") as stream:
                 stream.write(",".join(cells) + "\n")
+                stream.flush()
+                os.fsync(stream.fileno())  # the checkpoint, which says how many rows there are, is on the disk as well
         except OSError as error:
             raise RunError(f"'{self.path}' could not be written: {error.strerror}") from None
 

@@ -26,6 +26,7 @@ from chemmara.optimization.settings import RunSettings
 from chemmara.optimization.state import state_of, take_up
 from chemmara.optimization.tally import tally
 from chemmara.optimization.update import Batch, Update
+from chemmara.policies.dropout import take_off
 from chemmara.scoring.failure import FailureCounter
 from chemmara.scoring.function import ScoringFunction
 from chemmara.scoring.rows import BRED, SEED, RunRow
@@ -54,7 +55,8 @@ class Learner(pl.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.settings, self.head = settings, settings.head
-        self.agent = without_dropout(agent).train()
+        take_off(agent)
+        self.agent = agent.train()
         # Outside the module's children: the frozen prior belongs neither to the checkpoint nor to the optimiser.
         self.__dict__["prior"] = prior.eval().requires_grad_(False)
         self.prior: Any
@@ -274,19 +276,6 @@ def _invalid(ids: Tensor, scored: Scored, prior: Tensor) -> list[Remembered]:
     rows = np.flatnonzero(~scored.valid & scored.learnable).tolist()
     texts, nats = unpadded(ids), prior.tolist()
     return [Remembered(scored.texts[row], texts[row], "", 0.0, nats[row]) for row in rows]
-
-
-def without_dropout(policy: Any) -> Any:
-    """The same policy with all dropout off: what is sampled and what is learned from must be one distribution.
-
-    Evaluation mode would do so too, but cuDNN's recurrent layers have no gradient in it.
-    """
-    for module in policy.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-        elif isinstance(module, torch.nn.RNNBase):
-            module.dropout = 0.0
-    return policy
 
 
 class Steps:

@@ -131,6 +131,11 @@ def _go_on_as_begun(settings: RunSettings, directory: RunDirectory, precision: R
     Returns the precision to go on with; a run from before it was written down was float32.
     """
     begun = directory.manifest()
+    if not begun:
+        raise UserError(
+            f"'{directory.path / 'manifest.json'}' is missing or damaged: it says what the run was begun with; put it "
+            "back, or choose another directory"
+        )
     if begun.get("prior_sha256") != settings.prior.sha256():
         raise UserError(
             f"'{directory.path}' was begun with another prior than '{settings.prior.path}' now holds; "

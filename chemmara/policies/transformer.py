@@ -76,7 +76,7 @@ class Layer(nn.Module):
 
     def __init__(self, p: TransformerParameters) -> None:
         super().__init__()
-        self.heads, self.share = p.heads, p.dropout
+        self.heads = p.heads
         self.norm, self.norm2 = nn.RMSNorm(p.width), nn.RMSNorm(p.width)
         self.qkv = nn.Linear(p.width, 3 * p.width, bias=False)
         self.back = nn.Linear(p.width, p.width, bias=False)

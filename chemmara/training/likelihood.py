@@ -13,6 +13,7 @@ from chemmara.chemistry.molecules import read
 from chemmara.errors import UserError
 from chemmara.klrl.objectives import ObjectiveParameters, PolicyBatch, reverse_kl
 from chemmara.language.vocabulary import PAD
+from chemmara.policies.dropout import without_dropout
 from chemmara.training.settings import LikelihoodSettings
 
 VALIDITY_PHASE = 0.75  # share of the steps after which the validity of samples counts too
@@ -60,10 +61,12 @@ class LikelihoodModule(pl.LightningModule):
     def _validity_loss(self) -> Tensor:
         """A scalar whose gradient estimates that of -P(valid)."""
         generator = torch.Generator(device=self.policy.device).manual_seed(self.settings.seed + self.global_step)
-        sampled = self.policy.sample(VALIDITY_SAMPLES, generator=generator)
+        # What is sampled and what is learned from must be one distribution, which dropout would make two of.
+        with without_dropout(self.policy):
+            sampled = self.policy.sample(VALIDITY_SAMPLES, generator=generator)
+            log_prob = self.policy.log_prob(sampled.ids)
         texts = self.policy.vocabulary.decode(sampled.ids.cpu().numpy())
         valid = torch.tensor([read(text).molecule is not None for text in texts], device=sampled.ids.device)
-        log_prob = self.policy.log_prob(sampled.ids)
         batch = PolicyBatch(log_prob, log_prob.detach(), valid.float(), torch.ones_like(valid))
         return reverse_kl(batch, ObjectiveParameters(beta=0)).loss
 

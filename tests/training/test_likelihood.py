@@ -65,6 +65,22 @@ def test_validity_is_learned_in_the_last_quarter_alone() -> None:
     assert share_valid(late.policy) > before + 0.1
 
 
+def test_validity_is_that_of_the_policy_without_dropout() -> None:
+    """One gradient for what was sampled, whatever is dropped while the likelihood is learned."""
+    fitted = module(0, ["C", "O", "("], validity_weight=20.0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        fitted.policy = LstmPolicy(
+            fitted.policy.vocabulary, LstmParameters(embedding_size=4, hidden_size=4, layers=2, dropout=0.9)
+        ).train()
+    fitted.policy.precision = "float32"
+    dropping, dropping_too = (float(-fitted.policy.log_prob(IDS).sum().detach()) for _ in range(2))
+    assert dropping != dropping_too, "otherwise there is nothing to test"
+    again, loss = (fitted._validity_loss().detach() for _ in range(2))
+    fitted.policy.eval()
+    assert loss == again == fitted._validity_loss().detach()
+
+
 def test_learning_rate_rises_linearly_and_falls_as_a_cosine() -> None:
     fitted = module(total_steps=1000, learning_rate=0.01, warmup=50)
     made = fitted.configure_optimizers()
