@@ -11,6 +11,12 @@ from typing import Any
 from chemmara.errors import ChemmaraError
 
 GRACE_SECONDS = 3.0
+_active: list[Interrupts] = []
+
+
+def pending() -> bool:
+    """Whether this process was asked to stop and has not stopped yet."""
+    return any(each.requested for each in _active)
 
 
 class Interrupted(ChemmaraError):
@@ -36,6 +42,7 @@ class Interrupts:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._handle)
+            _active.append(self)
         return self
 
     def take_back(self) -> None:
@@ -67,6 +74,8 @@ class Interrupts:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self in _active:
+            _active.remove(self)
         if self._timer is not None:
             self._timer.cancel()
         for number, handler in self._before.items():

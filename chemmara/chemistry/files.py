@@ -6,11 +6,11 @@ import csv
 import gzip
 import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 from chemmara.errors import UserError
 
@@ -55,6 +55,8 @@ def read_records(path: str | Path, column: str | None = None) -> Iterator[Record
 
 def refuse_workbook(path: Path) -> None:
     """Raise :class:`UserError` for a spreadsheet program's own file. One that cannot be read is others' to report."""
+    if not path.is_file():  # what is read from a pipe is gone
+        return
     try:
         with open(path, "rb") as stream:
             start = stream.read(4)
@@ -106,18 +108,45 @@ def _read_table(path: Path, column: str | None) -> Iterator[Record]:
                 yield Record(smiles, name, rows.line_num)
 
 
-def table_rows(stream: IO[str], path: Path, wanted: Sequence[str] = SMILES_COLUMNS) -> Any:
-    """A csv.reader of a table, header included. Raises csv.Error for an open quotation mark, which would take the
-    molecules of the lines that follow into one cell.
+class TableRows:
+    """The rows of a table as cells. Raises csv.Error where a quotation mark that is not closed, or closed within a
+    text, has taken the lines that follow into one cell: the molecules on them would be lost."""
+
+    def __init__(self, lines: Iterable[str], delimiter: str) -> None:
+        self.delimiter = delimiter
+        self._taken: list[str] = []
+        self._reader = csv.reader(self._taking(lines), delimiter=delimiter)
+
+    def _taking(self, lines: Iterable[str]) -> Iterator[str]:
+        for line in lines:
+            self._taken.append(line)
+            yield line
+
+    @property
+    def line_num(self) -> int:
+        """The line that the last row ends on, from 1."""
+        return self._reader.line_num
+
+    def __iter__(self) -> Iterator[list[str]]:
+        return self
+
+    def __next__(self) -> list[str]:
+        self._taken.clear()
+        row = next(self._reader)
+        if len(self._taken) > 1:  # be it that a text has line breaks: then all its marks are in order
+            list(csv.reader(self._taken, delimiter=self.delimiter, strict=True))
+        return row
+
+
+def table_rows(stream: IO[str], path: Path, wanted: Sequence[str] = SMILES_COLUMNS) -> TableRows:
+    """The rows of a table, its header included.
 
     The columns of .tsv are parted by tabs, those of others by whatever of comma, semicolon (as spreadsheets write them
     where the comma is the decimal sign) and tab gives a column of one of the names ``wanted``, in lower case.
     """
     first = stream.readline()
     part = next((part for part in ",;\t" if _has_column(first, part, wanted)), ",")
-    return csv.reader(
-        chain([first] if first else [], stream), delimiter="\t" if _suffix(path) == "tsv" else part, strict=True
-    )
+    return TableRows(chain([first] if first else [], stream), "\t" if _suffix(path) == "tsv" else part)
 
 
 def _has_column(header: str, delimiter: str, wanted: Sequence[str]) -> bool:
@@ -137,7 +166,7 @@ def decimal(text: str, delimiter: str) -> float:
         return math.nan
 
 
-def _next_row(path: Path, rows: Iterator[list[str]], begins: int) -> list[str] | None:
+def _next_row(path: Path, rows: TableRows, begins: int) -> list[str] | None:
     try:
         return next(rows, None)
     except csv.Error as error:

@@ -60,8 +60,8 @@ _INCREMENTS = (
 )
 # The carbon of an amidine or guanidine whose charge no acceptor on any of the nitrogens takes away, in each tautomer.
 # With a nitrile, nitro or sulfonyl group there it is no base; with an acyl group a weak one.
-_BASIC = "!$(C~N-C#N);!$(C~N-[N+]);!$(C~N-[#16](=O)=O)"
-_ACYL = "$(C~N-[#6]=O)"
+_BASIC = "!$(C~N-C#N);!$(C~N~[N+]);!$(C~[N;!$(N(-[#6])-[#6])]-[#16](=O)=O)"
+_ACYL = "$([#6;$(C~N-[#6]=O),$(C~[N;$(N(-[#6])-[#6])]-[#16](=O)=O)])"
 _CREATININE = "$(C1~N~[#6](=O)~[#6]~[#7]~1)"
 _GUANIDINE = f"CX3;$(C(N)N);{_BASIC}"
 _OTHER_BASES = (

@@ -30,8 +30,10 @@ RULES: tuple[tuple[str, str, int], ...] = (
         1,
     ),
     (
-        "amidines and guanidines, at the doubly bonded nitrogen, without a nitrile, nitro or sulfonyl group on any",
-        "[NX2;!$(N-[!#6;!#1]);!$(N-[#6]=[O,S])]=[CX3;!$(C~N-C#N);!$(C~N-[N+]);!$(C~N-S=O)]-[NX3;!$(N-C=[O,S])]",
+        "amidines and guanidines, at the doubly bonded nitrogen, without a nitrile or nitro group on any of them, nor "
+        "a sulfonyl group on one that could have the double bond",
+        "[NX2;!$(N-[!#6;!#1]);!$(N-[#6]=[O,S])]=[CX3;!$(C~N-C#N);!$(C~N~[N+]);!$(C~[N;!$(N(-[#6])-[#6])]-S=O)]"
+        "-[NX3;!$(N-C=[O,S]);!$(N-S=O)]",
         1,
     ),
 )

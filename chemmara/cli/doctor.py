@@ -77,11 +77,15 @@ def _python() -> Finding:
 
 def _package(name: str) -> Finding:
     try:
-        importlib.import_module(name)
+        module = importlib.import_module(name)
     except Exception as error:  # a broken installation raises anything
         hint = f"pip install --force-reinstall {name.replace('_', '-')}"
         return Finding(name, "broken", f"cannot be imported: {str(error)[:200]}", hint)
-    return Finding(name, "ok", importlib.metadata.version(name))
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:  # a package that no installer has put there
+        version = str(getattr(module, "__version__", "unknown version"))
+    return Finding(name, "ok", version)
 
 
 def _threads() -> Finding:

@@ -62,8 +62,12 @@ def optimize(
 
 def split_names(given: list[str] | None) -> list[str]:
     """The names of an option that may be repeated, and may hold several names with commas between them."""
-    parts = [part.strip() for text in given or () for part in text.split(",")]
-    return list(dict.fromkeys(part for part in parts if part))
+    from chemmara.errors import UserError
+
+    names = list(dict.fromkeys(part.strip() for text in given or () for part in text.split(",") if part.strip()))
+    if given and not names:
+        raise UserError("--method: no name is given")
+    return names
 
 
 def parse_seeds(text: str) -> list[int]:

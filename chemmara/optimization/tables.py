@@ -51,7 +51,9 @@ class ReplaySettings(Parameters):
         "cluster the screen's rule `cluster` has closed",
     )
     seed_molecules: str | None = Field(
-        None, description="file of known actives: scored at the start, within the budget, and put into the buffer"
+        None,
+        description="file of known actives: scored at the start, within the budget, and put into the buffer as far as "
+        "per_scaffold, per_cluster and size leave room",
     )
 
     @property

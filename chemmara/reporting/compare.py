@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 DEFAULT_THRESHOLD = 0.7
+NO_VALUE = ("retry", "on_failure", "path", "timeout", "start_timeout", "retries", "longest_wait", "poses", "revision")
+"""Keys of a component that decide no value, or not here."""
 TOO_FEW = "too few seeds"
 ALIKE = 1.1
 """Runs whose oracle calls differ by no more than this factor are of one length: a step may overshoot."""
@@ -169,8 +171,15 @@ def _score_of(directory: Path) -> str:
     except (OSError, ValueError):
         return ""
     parts = table.get("scoring", {}).get("component", [])
-    bare = [{k: v for k, v in part.items() if k not in ("retry", "on_failure")} for part in parts]
+    bare = [{k: _named(v) for k, v in part.items() if k not in NO_VALUE} for part in parts]
     return json.dumps([table.get("scoring", {}).get("aggregation"), bare], sort_keys=True, default=str)
+
+
+def _named(value: Any) -> Any:
+    """A value of a config with paths by the name of their file: a score is the same one on another machine."""
+    if isinstance(value, list):
+        return [_named(each) for each in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def _collect(paths: Sequence[str | Path | Run]) -> list[Run]:

@@ -95,8 +95,14 @@ def _is_run(path: Path) -> bool:
 def _has_rows(folder: Path) -> bool:
     if (folder / MOLECULES).is_file():
         return True
-    ledger = folder.resolve().parent.parent / LEDGER
+    ledger = _ledger_of(folder)
     return ledger.is_file() and _key(folder) in _ledger_runs(ledger)
+
+
+def _ledger_of(folder: Path) -> Path:
+    """The ledger of a run directory: the one that the runs of ``optimize`` share, or a benchmark run's own."""
+    own = folder / LEDGER
+    return own if own.is_file() else folder.resolve().parent.parent / LEDGER
 
 
 def _ledger_runs(path: Path) -> list[str]:
@@ -119,7 +125,7 @@ def _of_directory(folder: Path) -> Run:
     method, seed = _split(_key(folder))
     method, seed = str(manifest.get("method", method)), manifest.get("seed", seed)
     labels = tuple(str(label) for label in manifest.get("labels", ()))
-    molecules, ledger = folder / MOLECULES, folder.resolve().parent.parent / LEDGER
+    molecules, ledger = folder / MOLECULES, _ledger_of(folder)
     going_on = bool(manifest) and not manifest.get("end")  # molecules.csv is then of a shorter run
     if (going_on or not molecules.is_file()) and ledger.is_file() and _key(folder) in _ledger_runs(ledger):
         source, rows = ledger, partial(_ledger_rows, ledger, _key(folder))

@@ -84,7 +84,7 @@ def _records(path: Path) -> Iterator[list[str]]:
 def delimiter_of(path: Path) -> str:
     """What parts the columns of a table."""
     with _opened(path) as stream:
-        return str(table_rows(stream, path).dialect.delimiter)
+        return str(table_rows(stream, path).delimiter)
 
 
 def header_of(path: Path) -> list[str]:

@@ -36,7 +36,7 @@ class SlurmSettings(Parameters):
     @field_validator("memory")
     @classmethod
     def _bytes(cls, text: str) -> str:
-        if not re.fullmatch(r"\s*\d+(\.\d+)?\s*([kKMGTP]i?)?[bB]?\s*", text):
+        if not re.fullmatch(r"\s*\d+(\.\d+)?(e\d+)?\s*([kmgtp]i?)?b?\s*", text, re.IGNORECASE):
             raise ValueError("should be a size such as '16GB'")
         return text
 

@@ -12,9 +12,11 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
+
+from chemmara import interrupts
 
 MAX_LINE = 1 << 20
 """Longest line that is read as an answer, in bytes; what is longer is thrown away without being kept."""
@@ -34,22 +36,22 @@ class ProgramLate(Exception):
 class Program:
     """One run of a program. Raises OSError where it cannot be started.
 
-    It stays in this process's group: a scoring worker that is killed takes it along. A Ctrl-C in the terminal, or the
-    SIGTERM that a cluster sends to all of a job, does not reach it: the step that is to be finished needs its answers.
-    Its standard error goes to a temporary file, of which the last line is kept as the reason of its death.
+    It leads a process group, so that a Ctrl-C in the terminal does not reach it: the step that is to be finished needs
+    its answers. In a scoring worker it stays in the worker's group, which Ctrl-C does not reach either, and which is
+    killed as a whole. Its standard error goes to a temporary file, of which the last line is kept as the reason of its
+    death. Where a cluster's SIGTERM to all of a job ended it :class:`chemmara.interrupts.Interrupted` is raised.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the program
-        with _out_of_reach() as group:
-            self._process = subprocess.Popen(
-                list(command),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._errors,
-                env={**os.environ, **(environment or {})},
-                **group,
-            )
+        self._process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env={**os.environ, **(environment or {})},
+            **_group(),
+        )
         self._lines: queue.Queue[bytes | None] = queue.Queue(_WAITING)
         self._closed = threading.Event()
         self._end = weakref.finalize(self, _end, self._process, self._closed)
@@ -81,6 +83,8 @@ class Program:
         except subprocess.TimeoutExpired:
             code = None  # it closed its standard output and lives on
         self.kill()
+        if code in (-signal.SIGTERM, -signal.SIGINT) and interrupts.pending():
+            raise interrupts.Interrupted("interrupted; what was done is saved, go on with --resume")
         return f"{_ending(code)}{_last_line(self._errors)}"
 
     def kill(self) -> None:
@@ -89,20 +93,20 @@ class Program:
         self._process.wait()
 
 
-@contextlib.contextmanager
-def _out_of_reach() -> Iterator[dict[str, Any]]:
-    """Programs that are started within do not hear of an interruption; the arguments of Popen that this takes.
+_in_worker = False
 
-    A blocked signal stays blocked over exec, and is kept for this process: nothing that the user does is lost.
-    """
+
+def stay_in_group() -> None:
+    """From now on programs join this process's group: it is a scoring worker."""
+    global _in_worker
+    _in_worker = True
+
+
+def _group() -> dict[str, Any]:
+    """The arguments of Popen that say which process group a program is in."""
     if sys.platform == "win32":
-        yield {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield {}
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    return {} if _in_worker else {"process_group": 0}
 
 
 def _write(stdin: IO[bytes], data: bytes) -> None:
@@ -132,18 +136,24 @@ def _put(lines: queue.Queue[bytes | None], line: bytes | None, closed: threading
 
 def _end(process: subprocess.Popen[bytes], closed: threading.Event) -> None:
     closed.set()
-    for child in _descendants(process.pid) if process.poll() is None else ():
-        with contextlib.suppress(OSError):
-            os.kill(child, signal.SIGKILL)
-    process.kill()
+    try:
+        for child in _descendants(process.pid) if process.poll() is None else ():
+            with contextlib.suppress(OSError):
+                os.kill(child, signal.SIGKILL)
+        if not _in_worker and sys.platform != "win32" and process.poll() is None:
+            with contextlib.suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)  # where there is no /proc: what has stayed in its group
+    finally:
+        process.kill()
 
 
 def _descendants(pid: int) -> list[int]:
     """The process ids of all that a process has started, where /proc tells them."""
     found: list[int] = []
-    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError, ValueError):  # a thread, or a program, that has ended meanwhile
-            found += [int(text) for text in thread.read_text().split()]
+    with contextlib.suppress(OSError, ValueError):  # no /proc, or a program that has ended meanwhile
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError, ValueError):  # a thread that has
+                found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_text().split())
     return [*found, *(other for child in found for other in _descendants(child))]
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import IO, Any
 
 from chemmara.errors import ChemmaraError
+from chemmara.scoring import programs
 from chemmara.scoring.evaluation import ComponentSpec, Evaluation
 
 _GRACE_S = 0.5
@@ -53,14 +54,19 @@ def main(module: str, parent: int) -> None:
     threading.Thread(target=_read, args=(requests, tasks), daemon=True).start()
     if hasattr(os, "fork"):
         threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    programs.stay_in_group()
     work = importlib.import_module(module)
     _reply(replies, "ready")
+
+    def evaluate(spec: ComponentSpec, smiles: Sequence[str]) -> Sequence[Evaluation]:
+        work.prepare(spec)
+        _reply(replies, "started")  # the clock of a time-out starts here: loading is not the molecule's time
+        found: Sequence[Evaluation] = work.evaluate(spec, smiles)
+        return found
+
     while (task := tasks.get()) is not None:
-        spec, smiles = task
         try:
-            work.prepare(spec)
-            _reply(replies, "started")  # the clock of a time-out starts here: loading is not the molecule's time
-            _reply(replies, "done", answer(work.evaluate, spec, smiles))
+            _reply(replies, "done", answer(evaluate, *task))
         except ChemmaraError as error:
             _reply(replies, "refused", error)
 

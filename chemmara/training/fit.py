@@ -82,7 +82,8 @@ def _check_finished(
     """Raise :class:`UserError` where the finished training in ``out`` is not the one that is asked for."""
     settings = _inherit(settings)
     made = out / "corpus" / MADE_FROM
-    if made.is_file() and json.loads(made.read_text()) != _source(files, settings, validation):
+    there = all(Path(f).is_file() for f in (*files, *([validation] if validation else [])))
+    if there and made.is_file() and json.loads(made.read_text()) != _source(files, settings, validation):
         raise UserError(f"'{out}' holds a training on other files or settings; choose another directory")
     before = find_prior(out).header()["history"].get("settings", {})
     now = settings.model_dump(mode="json")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,9 +12,7 @@ DEAR_US = 1000.0
 """Microseconds a molecule from which the values of a component are kept."""
 
 REMEMBERED = 200_000
-WRITTEN_EACH_S = 1.0
-"""A disk is waited for about as long as a fast function of the user's takes for a chunk."""
-
+ENDINGS = ("", "-wal", "-shm", "-journal", ".lock", ".lock-journal")
 Pairs = Sequence[tuple[str, Evaluation]]
 
 
@@ -31,8 +28,8 @@ class RecentStore(MemoryStore):
 class KeptStore:
     """An evaluation store in two parts: a ledger beside the table for dear components, the memory for the others.
 
-    The ledger is made with the first value, and has all that is older than a second; one that an earlier attempt has
-    left is gone on with, but for its failures, which are tried again. :meth:`keep` says which components are dear.
+    The ledger is made with the first value; one that an earlier attempt has left is gone on with, but for its failures,
+    which are tried again. :meth:`keep` says which components are dear.
     """
 
     def __init__(self, out: Path) -> None:
@@ -40,8 +37,6 @@ class KeptStore:
         self._recent = RecentStore()
         self._specs: dict[str, ComponentSpec] = {}
         self._open: Ledger | None = None
-        self._unwritten: list[tuple[str, Pairs]] = []
-        self._written = time.monotonic()
 
     def keep(self, specs: Iterable[ComponentSpec]) -> None:
         """From now on keep the values of these components."""
@@ -50,7 +45,7 @@ class KeptStore:
     @property
     def used(self) -> bool:
         """Whether there is anything to go on with."""
-        return self._open is not None or bool(self._unwritten)
+        return self._open is not None
 
     def _ledger(self) -> Ledger:
         if self._open is None:
@@ -67,34 +62,28 @@ class KeptStore:
     def lookup(self, key: str, smiles: Sequence[str]) -> dict[str, Evaluation]:
         if key not in self._specs:
             return self._recent.lookup(key, smiles)
-        self._write()
         return self._ledger().lookup(key, smiles) if self.used or self.path.exists() else {}
 
     def record(self, key: str, evaluations: Pairs) -> None:
         self.record_all([(key, evaluations)])
 
     def record_all(self, batches: Sequence[tuple[str, Pairs]]) -> None:
-        self._unwritten += [(key, list(pairs)) for key, pairs in batches if key in self._specs and pairs]
-        if time.monotonic() - self._written >= WRITTEN_EACH_S:
-            self._write()
+        dear = [(key, pairs) for key, pairs in batches if key in self._specs and pairs]
+        if dear:
+            self._ledger().record_all(dear)
         self._recent.record_all([batch for batch in batches if batch[0] not in self._specs])
-
-    def _write(self) -> None:
-        if self._unwritten:
-            self._ledger().record_all(self._unwritten)
-        self._unwritten, self._written = [], time.monotonic()
 
     def close(self) -> None:
         """Leave the ledger, for the next attempt."""
-        self._write()
         if self._open is not None:
             self._open.close()
         self._open = None
 
     def discard(self) -> None:
-        """The table has all of it."""
-        self._unwritten = []
-        if self.used:
-            self.close()
-            for path in [each for each in self.path.parent.iterdir() if each.name.startswith(self.path.name)]:
-                path.unlink(missing_ok=True)
+        """The table has all of it. A ledger that has values of other components as well is left as it is."""
+        if self._open is None:
+            return
+        own = all(info.key in self._specs for info in self._open.components())
+        self.close()
+        for ending in ENDINGS if own else ():
+            Path(f"{self.path}{ending}").unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from typing import Any
 from chemmara.chemistry.files import Record, read_records
 from chemmara.chemistry.molecules import Molecule, quiet, read
 from chemmara.config import check, read_table
-from chemmara.errors import ChemmaraError, ConfigError, UserError
+from chemmara.errors import ChemmaraError, ConfigError, RunError, UserError
 from chemmara.interrupts import Interrupted
 from chemmara.optimization.settings import check_execution, check_keys, executor_table
 from chemmara.optimization.tables import ExecutionSettings
@@ -91,9 +91,9 @@ def _gone_on_with(store: KeptStore) -> Iterator[None]:
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; {hint}" if store.used else "interrupted") from None
     except ChemmaraError as error:
-        if store.used:
-            raise type(error)(f"{error}; {hint}") from None
-        raise
+        if not store.used:
+            raise
+        raise RunError(f"{error}; {hint}") from None  # something is written, so it is no mere UserError
     finally:
         store.close()
 

@@ -140,7 +140,7 @@ def _table(path: Path, smiles: str | None) -> tuple[list[str], list[list[str]], 
             n = len(header)
             table = [row + [""] * (n - len(row)) for row in rows if any(map(str.strip, row))]
             kept = [row[:n] for row in table if not any(map(str.strip, row[n:]))]
-            return header, kept, str(rows.dialect.delimiter), len(table) - len(kept)
+            return header, kept, str(rows.delimiter), len(table) - len(kept)
     except FileNotFoundError:
         raise UserError(f"file '{path}' does not exist") from None
     except (OSError, EOFError, csv.Error) as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -127,6 +129,17 @@ def test_an_open_quotation_mark_takes_no_molecules_along(tmp_path: Path, suffix:
         list(read_records(path))
     path.write_text(path.read_text().replace('"b', '"""b"" of\nhere"'))
     assert [record.name for record in read_records(path)] == ["a", '"b" of\nhere', "c", "d"]
+    path.write_text(path.read_text().replace('"""b"" of\nhere"', '"b" of here'))
+    assert [record.name for record in read_records(path)] == ["a", "b of here", "c", "d"], "no line is lost by it"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_nothing_of_a_pipe_is_lost(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "m.smi")
+    writer = threading.Thread(target=(tmp_path / "m.smi").write_text, args=("CCO\n" * 5000,))
+    writer.start()
+    assert sum(1 for _ in read_records(tmp_path / "m.smi")) == 5000
+    writer.join()
 
 
 def test_binary_text_does_not_raise(tmp_path: Path) -> None:

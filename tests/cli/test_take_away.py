@@ -158,7 +158,7 @@ def test_what_score_has_paid_for_is_not_paid_for_again(tmp_path: Path, monkeypat
         return sorted(found)
 
     result = invoke("score", config, "m.smi.gz", "-o", "s.csv")
-    assert result.exit_code == 2
+    assert result.exit_code == 1
     assert "is damaged" in result.stderr
     assert "kept in 's.csv.ledger.sqlite'" in " ".join(result.stderr.split())
     assert asked() == ["C", "CC", "CCC", "CCCC", "CCCCC", "CCO"]

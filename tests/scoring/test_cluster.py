@@ -302,6 +302,11 @@ def test_bad_settings_are_refused_before_anything_runs(execution: dict[str, Any]
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("memory", ["16GB", "16gb", "16 GiB", "2tb", "1e10", "500M", "0.5TB"])
+def test_sizes_of_slurm(memory: str) -> None:
+    assert check(SlurmSettings, {**SLURM, "memory": memory}).memory == memory
+
+
 @pytest.mark.parametrize("walltime", ["90", "90:00", "08:00:00", "2-00", "2-12:30", "1-02:03:04"])
 def test_times_of_slurm(walltime: str) -> None:
     assert check(SlurmSettings, {**SLURM, "walltime": walltime}).walltime == walltime

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from chemmara.chemistry.molecules import Molecule, read
 from chemmara.errors import ConfigError, RunError
+from chemmara.interrupts import Interrupted, Interrupts
 from chemmara.scoring import protocol, work
 from chemmara.scoring.component import Component
 from chemmara.scoring.evaluation import Evaluation, MemoryStore, Task
@@ -237,12 +238,13 @@ def test_what_a_program_started_ends_with_it(tmp_path: Path) -> None:
     assert sys.platform != "linux" or not marker.exists()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_a_program_ends_though_others_hold_its_pipe() -> None:
     """One that a thread has started ends, too; one that has left its parent is beyond reach, and is not waited for."""
     text = (
         "import subprocess, threading\n"
         "def work():\n"
-        "    subprocess.run(['sh', '-c', 'sleep 30 & echo $!'])\n"
+        "    subprocess.run(['sh', '-c', 'setsid sleep 30 & echo $!'])\n"
         "    child = subprocess.Popen(['sleep', '30'])\n"
         "    print(child.pid, flush=True)\n"
         "    child.wait()\n"
@@ -259,23 +261,42 @@ def test_a_program_ends_though_others_hold_its_pipe() -> None:
         orphan.kill()
 
 
+ECHO = "import sys\nfor line in sys.stdin: print(line, end='', flush=True)"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-def test_an_interruption_does_not_reach_the_programs() -> None:
-    """A terminal sends Ctrl-C to all of its programs, a cluster SIGTERM: neither is a molecule's failure."""
-    started = Program([sys.executable, "-c", "import sys\nfor line in sys.stdin: print(line, end='', flush=True)"])
+def test_an_interruption_is_no_failure_of_a_molecule() -> None:
+    """A terminal sends Ctrl-C to the group of the command, a cluster SIGTERM to all that there is."""
+    started = Program([sys.executable, "-c", ECHO])
     started.send("ready")
     assert started.line(time.monotonic() + 10) == b"ready"
-    for number in (signal.SIGINT, signal.SIGTERM):
-        os.kill(started._process.pid, number)
-    started.send("alive")
-    assert started.line(time.monotonic() + 10) == b"alive"
-    started.kill()
-    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set(), "ours are as they were"
+    assert os.getpgid(started._process.pid) != os.getpgrp()
+    with Interrupts(grace=60.0) as interrupts:
+        for pid in (os.getpid(), started._process.pid):
+            os.kill(pid, signal.SIGTERM)
+        with pytest.raises(Interrupted):
+            started.line(time.monotonic() + 10)
+        assert interrupts.requested
+    killed = Program([sys.executable, "-c", ECHO])
+    os.kill(killed._process.pid, signal.SIGTERM)
+    with pytest.raises(ProgramEnded, match="died of SIGTERM"):  # by somebody who wanted it dead
+        killed.line(time.monotonic() + 10)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs coreutils")
+def test_a_program_may_stop_what_it_has_started() -> None:
+    started = Program(["sh", "-c", "timeout 0.1 sleep 30; echo done"])
+    assert started.line(time.monotonic() + 10) == b"done"
 
 
 @pytest.mark.parametrize("first", ['read line; echo \'{"protocol": 1, "endpoints": ["score"]}\'; read line\n', ""])
 def test_a_program_that_talks_and_never_answers_is_late(tmp_path: Path, first: str) -> None:
-    flood = script(tmp_path, f"{first}while true; do echo '{{\"id\": 0}}'; done\n", timeout=0.3, start_timeout=0.3)
+    flood = script(
+        tmp_path,
+        f"{first}while true; do echo '{{\"id\": 0}}'; done\n",
+        timeout=0.3,
+        start_timeout=30.0 if first else 0.3,
+    )
     if first:
         assert flood(molecules("C"))[0].error == "timed out after 0.3 s"
     else:
@@ -291,6 +312,15 @@ def test_a_slow_start_is_nobodys_time_out(tmp_path: Path) -> None:
     with ProcessExecutor(1, timeout=1.0) as executor:
         ((_, found),) = executor.run([Task(spec, ("CCO", "CC"))])
     assert [evaluation.value for evaluation in found] == [3, 2]
+
+
+def test_a_molecule_that_kills_a_program_that_was_just_started_is_asked_once(tmp_path: Path) -> None:
+    command = [sys.executable, str(ORACLE), "exit", str(tmp_path / "count")]
+    spec = work.spec_of("executable", work.build("executable", {"command": command, "endpoint": "length"}, "here"))
+    with ProcessExecutor(1, timeout=30.0) as executor:
+        ((_, found),) = executor.run([Task(spec, ("[Fe]",))])
+    assert str(found[0].error).startswith("the program ended with code 3")
+    assert (tmp_path / "count").read_text().split() == ["start", "[Fe]"]
 
 
 def test_a_program_is_started_once_whichever_endpoint_is_missing(tmp_path: Path) -> None:
@@ -453,6 +483,13 @@ def test_a_fault_of_a_service_costs_one_molecule(server: Server, act: Reply, rea
     found = component(molecules(*SMILES))
     assert [evaluation.value for evaluation in found if not evaluation.failed] == [3, 5]
     assert str(found[1].error).startswith(reason)
+
+
+def test_a_service_that_hangs_up_on_everything_is_one_line(server: Server) -> None:
+    server.reply = hangs_up_at_once
+    with pytest.raises(RunError, match="the connection was closed without an answer"):
+        server.component(longest_wait=0.01, retries=2)(molecules(*SMILES))
+    assert len(server.requests) == 3 + len(SMILES)
 
 
 def test_a_busy_service_is_asked_again_after_the_wait_it_asks_for(server: Server) -> None:

@@ -165,6 +165,57 @@ def test_rows_of_another_config_are_not_mixed_in(
     assert (out / "results.csv").read_bytes() == before
 
 
+def test_rows_depend_on_what_is_in_the_files(tiny_prior: Path, tmp_path: Path) -> None:
+    seeds, known = tmp_path / "seeds.smi", tmp_path / "known.smi"
+    config = tmp_path / "m.toml"
+    config.write_text(
+        f"[methods.a]\nreplay = {{ updates = 1, seed_molecules = '{seeds}' }}\n"
+        f"screen = {{ rule = [{{ name = 'known', file = '{known}' }}] }}\n"
+    )
+    hashes = []
+    for texts in (("C", "C"), ("CC", "C"), ("C", "CC"), ("C", "C")):
+        seeds.write_text(texts[0] * 2)
+        known.write_text(texts[1] * 2)
+        request = Request("scaffolds", tmp_path / "out", ("a",), (0,), prior=str(tiny_prior), config=config)
+        hashes.append(plan(request).jobs[0].config)
+    assert len(set(hashes)) == 3
+    assert hashes[0] == hashes[3]
+
+
+def test_an_annealed_threshold_depends_on_the_budget(tiny_prior: Path, tmp_path: Path) -> None:
+    config = tmp_path / "m.toml"
+    mara = "[methods.{0}]\naugmentation = {{ name = 'mara'{1} }}\n"
+    config.write_text(mara.format("fixed", "") + mara.format("annealed", ", start = 0.3, anneal_budget = 0.5"))
+    plans = [
+        plan(
+            Request("scaffolds", tmp_path, ("fixed", "annealed"), (0,), budget=n, prior=str(tiny_prior), config=config)
+        )
+        for n in (50, 60)
+    ]
+    same = [a.config == b.config for a, b in zip(*(each.jobs for each in plans))]
+    assert same == [job.method == "fixed" for job in plans[0].jobs]
+
+
+def test_a_run_that_was_out_of_steps_goes_on_where_it_is_given_more(arguments: Any, tmp_path: Path) -> None:
+    common = arguments(tmp_path, "--methods", "mara", "--seeds", "0", "--keep")
+    assert invoke(*common, "--set", "max_steps=1").exit_code == 0
+    (short,) = rows(tmp_path)
+    assert int(short["oracle_calls"]) < 60
+    assert short["max_steps"] == "1"
+    assert "1 finished before" in invoke(*common, "--set", "max_steps=1").output
+    assert invoke(*common).exit_code == 0
+    (whole,) = rows(tmp_path)
+    assert (whole["oracle_calls"], whole["max_steps"]) == ("60", "")
+
+
+def test_molecules_of_a_run_that_is_under_way_are_read(arguments: Any, tmp_path: Path) -> None:
+    invoke(*arguments(tmp_path, "--methods", "mara", "--seeds", "0", "--keep"))
+    folder = tmp_path / "runs" / TASK / "mara" / "seed-0"
+    whole = [row.smiles for row in find_run(folder).rows()]
+    (folder / "molecules.csv").unlink()
+    assert [row.smiles for row in find_run(folder).rows()] == whole
+
+
 def stopping(after: int, error: Exception) -> Callable[..., Any]:
     """run_job that raises ``error`` from call ``after`` on."""
     calls = iter(range(1000))
@@ -270,11 +321,14 @@ def test_own_methods_from_a_file(tiny_prior: Path, tmp_path: Path) -> None:
         (["--prior", "chemble"], "chemble"),
         (["--against", "ahc"], "--against 'ahc' is not among the methods"),
         (["--config", "nowhere.toml"], "config file 'nowhere.toml' does not exist"),
+        (["--config", "PRIOR"], "methods.mine.prior is the benchmark's own; remove it"),
     ],
 )
 def test_mistakes_are_one_line_and_nothing_is_written(
     arguments: Any, tmp_path: Path, more: list[object], fault: str
 ) -> None:
+    (tmp_path / "prior.toml").write_text("[methods.mine]\nprior = 'zinc250k'\n")
+    more = [tmp_path / "prior.toml" if part == "PRIOR" else part for part in more]
     result = invoke(*arguments(tmp_path / "out", *more))
     assert result.exit_code == 2, result.output
     assert fault in result.output

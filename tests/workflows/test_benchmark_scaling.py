@@ -49,6 +49,8 @@ def test_other_workers_or_batches_are_other_curves(tmp_path: Path, monkeypatch: 
         *(("1", "128", "1000"), ("2", "128", "1000"), ("2", "512", "10000")),
     ]
     assert text.read_text().count("|  |\n") == 5, "one slope: sampling with two workers has two points"
+    run(Scaling(tmp_path, prior="zinc250k", numbers=(10_000,), workers=2, batch_size=512), str)
+    assert len(list(csv.DictReader(table.open()))) == 8, "what another prior wrote is other training data"
 
 
 def test_what_was_measured_before_a_failure_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +72,9 @@ def test_what_was_measured_before_a_failure_stays(tmp_path: Path, monkeypatch: p
     assert asked == ["sample", "train", "train"], "the samples were kept and not drawn again"
     assert not list(tmp_path.glob("*.smi"))
     table, _, _ = run(Scaling(tmp_path, policy="gru", numbers=(9,)), str)
-    assert [row["network"] for row in csv.DictReader(table.open())] == ["chembl", "gru small", "lstm small"]
+    assert [row["network"] for row in csv.DictReader(table.open())] == [
+            "chembl", "gru small, chembl", "lstm small, chembl",
+        ]  # fmt: skip
 
 
 def test_mistakes_are_one_line(tiny_prior: Path, tmp_path: Path) -> None:

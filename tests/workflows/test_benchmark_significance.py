@@ -37,9 +37,22 @@ def test_signed_rank_by_hand() -> None:
 
 
 def test_pairs_are_of_one_task_and_seed() -> None:
-    one = {"a": {0: 9.5, 1: 1.5, 2: math.inf}, "b": {0: 4.5}}
+    one = {"a": {0: 9.5, 1: 1.5, 2: math.nan}, "b": {0: 4.5}}
     other = {"a": {1: 0.5, 2: 1.0, 3: 7.0}, "c": {0: 1.0}}
     assert log_ratios(one, other, 0.5) == {"a": [pytest.approx(math.log(2.0 / 1.0))]}
+
+
+def test_who_never_gets_there_does_not_leave_the_comparison() -> None:
+    """Half of the runs twice as fast, the others never: that is no method of twice the speed."""
+    one = {"a": dict(enumerate([300.0] * 5 + [math.inf] * 5))}
+    other = {"a": dict.fromkeys(range(10), 600.0)}
+    found = compare_pairs(log_ratios(one, other, 0.5))
+    assert math.isnan(found.ratio)
+    assert math.isnan(found.low)
+    assert found.pairs == 10
+    assert 0.05 < found.p < 1
+    both = {"a": dict.fromkeys(range(5), math.inf)}
+    assert compare_pairs(log_ratios(both, both, 0.5)).p == 1.0
 
 
 @given(st.floats(0.1, 10), st.integers(2, 5))

@@ -54,6 +54,7 @@ class Executable(Component):
         self.endpoint = parameters.endpoint
         self._program: Program | None = None
         self._number = 0
+        self._proved = False  # whether the running program has answered a batch
         if not parameters.endpoint:
             raise ConfigError(f"{where}.endpoint: should not be empty")
         if shutil.which(parameters.command[0]) is None:
@@ -90,7 +91,7 @@ class Executable(Component):
         return [results[place] for place in range(len(smiles))]
 
     def _one(self, smiles: str) -> Evaluation:
-        fresh = self._program is None
+        fresh = not self._proved
         results, fault = self._ask([smiles])
         if isinstance(fault, ProgramEnded) and not fresh:  # what came before may have broken it
             results, fault = self._ask([smiles])
@@ -122,6 +123,7 @@ class Executable(Component):
         except _FAULTS as fault:
             self._stop()
             return results, fault
+        self._proved = True
         return results, None
 
     def _running(self) -> Program:
@@ -153,7 +155,7 @@ class Executable(Component):
     def _stop(self) -> None:
         if self._program is not None:
             self._program.kill()
-        self._program = None
+        self._program, self._proved = None, False
 
 
 def _located(part: str, *folders: Path) -> str:

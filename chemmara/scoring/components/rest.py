@@ -17,7 +17,7 @@ from chemmara.errors import ConfigError, RunError
 from chemmara.scoring import protocol
 from chemmara.scoring.component import COMPONENTS, Component
 from chemmara.scoring.evaluation import Evaluation
-from chemmara.scoring.web import Refused, Unreachable, Unreadable, post
+from chemmara.scoring.web import HungUp, Refused, Unreachable, Unreadable, post
 
 _USERS_MISTAKE = (301, 302, 303, 307, 308, 401, 403, 404, 405)
 
@@ -78,6 +78,8 @@ class Rest(Component):
         smiles = [molecule.smiles for molecule in molecules]
         try:
             return self._ask(smiles)
+        except HungUp as error:
+            return self._one_by_one(smiles, error)
         except Unreachable as error:
             return [Evaluation(math.nan, str(error))] * len(smiles)  # asking for each alone would wait as often
         except (Refused, Unreadable) as error:
@@ -85,11 +87,24 @@ class Rest(Component):
                 return [Evaluation(math.nan, str(error))]
         return [evaluation for molecule in molecules for evaluation in self._score([molecule])]
 
-    def _ask(self, smiles: list[str]) -> list[Evaluation]:
+    def _one_by_one(self, smiles: list[str], fault: HungUp) -> list[Evaluation]:
+        """After it hung up on a batch: a molecule may have killed it. Raises RunError for one that answers nothing."""
+        found: list[Evaluation] = []
+        for text in smiles if len(smiles) > 1 else ():
+            try:
+                found += self._ask([text], retries=0)
+            except (Refused, Unreachable, Unreadable) as error:
+                found.append(Evaluation(math.nan, str(error)))
+        if not self._answered:
+            raise RunError(f"{self.where}.url: '{self.parameters.url}': {fault}")
+        return found or [Evaluation(math.nan, str(fault))]
+
+    def _ask(self, smiles: list[str], retries: int | None = None) -> list[Evaluation]:
         given = self.parameters
+        retries = given.retries if retries is None else retries
         body = json.dumps({"protocol": protocol.VERSION, "smiles": smiles})
         try:
-            table = post(given.url, body, self._headers, given.timeout, given.retries, given.longest_wait)
+            table = post(given.url, body, self._headers, given.timeout, retries, given.longest_wait)
         except Unreachable as error:
             if self._answered:
                 raise

@@ -56,10 +56,11 @@ class PackageEngine:
         self._timeout = timeout
         self._where = where
         self._program: Program | None = None
+        self._proved = False  # whether the running child has docked a ligand
         self._folder = tempfile.TemporaryDirectory(prefix="chemmara-vina-")
 
     def dock(self, ligand: str) -> str:
-        fresh = self._program is None
+        fresh = not self._proved
         try:
             return self._ask(ligand)
         except ProgramEnded as error:
@@ -88,6 +89,7 @@ class PackageEngine:
             # An object that has thrown may be half set up: the next ligand gets a fresh one.
             self._stop()
             raise DockingFailed(f"vina: {answer['error']}")
+        self._proved = True
         return str(answer["pose"])
 
     def _running(self) -> Program:
@@ -120,7 +122,7 @@ class PackageEngine:
     def _stop(self) -> None:
         if self._program is not None:
             self._program.kill()
-        self._program = None
+        self._program, self._proved = None, False
 
 
 class ExecutableEngine:

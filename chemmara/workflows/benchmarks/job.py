@@ -72,7 +72,8 @@ def run_job(job: Job, interrupts: Interrupts) -> list[Row]:
     longer = directory.finished and directory.goes_on(settings.to_table())
     if longer and not directory.checkpoint.is_file():
         raise UserError(
-            f"'{directory.path}' cannot go on to a larger budget: --keep was not given, its checkpoint is gone"
+            f"'{directory.path}' cannot go on to a larger budget, or more steps: --keep was not given, its checkpoint "
+            "is gone; remove it, and it is run anew"
         )
     if longer or not directory.finished:
         _optimize(settings, directory, interrupts)
@@ -80,7 +81,12 @@ def run_job(job: Job, interrupts: Interrupts) -> list[Row]:
     if not job.keep:
         clean(directory.path)
     same = {"suite": job.suite, "task": job.task, "method": job.method, "seed": job.seed, "threshold": job.threshold}
-    same |= {"prior": job.prior, "config": job.config, "version": chemmara.__version__}
+    same |= {
+        "max_steps": job.table.get("max_steps"),
+        "prior": job.prior,
+        "config": job.config,
+        "version": chemmara.__version__,
+    }
     return [{**same, "calls": calls, **values} for calls, values in zip(job.calls, measured, strict=True)]
 
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from chemmara.chemistry.molecules import read
 from chemmara.language.vocabulary import END, PAD, START
+from chemmara.policies.precision import autocast
 
 
 @torch.no_grad()
@@ -42,7 +43,8 @@ def sample(policy: Any, n: int, generator: torch.Generator, max_tokens: int) -> 
 def log_prob(policy: Any, ids: Tensor) -> Tensor:
     """Total log-probability (B,) of padded ids, every padded place computed."""
     inputs = F.pad(ids[:, :-1], (1, 0), value=START)
-    log_probs = policy.logits(inputs)[..., START + 1 :].log_softmax(-1)
+    with autocast("float32", policy.device):  # on a GPU torch would take TF32 for float32
+        log_probs = policy.logits(inputs)[..., START + 1 :].log_softmax(-1)
     chosen = log_probs.gather(2, (ids - START - 1).clamp(min=0)[..., None])[..., 0]
     total: Tensor = (chosen * (ids != PAD)).sum(1)
     return total

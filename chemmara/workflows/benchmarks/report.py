@@ -205,10 +205,19 @@ def _ratio_table(found: Results, calls: int) -> str:
         ratios = dict(_ratios(found, name, calls))
         corrected = dict(zip(ratios, holm([ratio.p for ratio in ratios.values()]), strict=True))
         for method, r in ratios.items():
-            interval = f"{r.low:.3g} to {r.high:.3g}"
+            interval = "-" if math.isnan(r.ratio) else f"{r.low:.3g} to {r.high:.3g}"
             p = f"{r.p:.2g} ({corrected[method]:.2g})"
             title = f"{method} / {found.against}"
-            lines.append([title, describe(name).label, f"{r.ratio:.3g}", interval, str(r.pairs), p])
+            lines.append(
+                [
+                    title,
+                    describe(name).label,
+                    "-" if math.isnan(r.ratio) else f"{r.ratio:.3g}",
+                    interval,
+                    str(r.pairs),
+                    p,
+                ]
+            )
     return _markdown(header, lines) if lines else ""
 
 
@@ -228,7 +237,8 @@ def _notes(found: Results) -> str:
         "(five against five give 0.0079 at least); in brackets after Holm's correction over tasks and methods\n"
         f"- over all tasks: geometric mean ratio, pairs of equal task and seed, {COUNT_OFFSET:g} added to counts and "
         f"{SCORE_OFFSET:g} to scores; the interval is a bootstrap of the seeds within tasks; p is Wilcoxon's exact "
-        "signed-rank test over the pairs, in brackets after Holm's correction over the methods\n"
+        "signed-rank test over the pairs, in brackets after Holm's correction over the methods; a burden that one side "
+        "of a pair never reached is the largest difference there is, and leaves no ratio\n"
     )
     published = f"- {found.suite.published}\n" if found.suite.published else ""
     return meanings + (tests if found.others else "") + published

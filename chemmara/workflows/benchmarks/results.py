@@ -23,9 +23,13 @@ FILE = "results.csv"
 BURDEN_1 = Metric("burden_1", "OB_1", "oracle calls until the first hit; infinite if never", "oracle calls", "lower")
 METRICS = ("oracle_calls", *COMPARED, "auc_top_10", BURDEN_1.name)
 """The metrics of a row: those of ``compare``, and the two that only benchmarks report."""
+ALWAYS = tuple(
+    name for name in METRICS if name not in ("intdiv1", "top_10", "top_100", "top_100_clean", "validity", "uniqueness")
+)
+"""The metrics that every run has: where one of them is blank, the row is of a version that did not measure it."""
 
 KEY = ("suite", "task", "method", "seed", "calls")
-COLUMNS = (*KEY, "threshold", *METRICS, "seconds", "prior", "config", "version")
+COLUMNS = (*KEY, "threshold", *METRICS, "seconds", "max_steps", "prior", "config", "version")
 _TEXT = ("suite", "task", "method", "prior", "config", "version")
 _WHOLE = ("seed", "calls")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import subprocess
 import sys
@@ -18,8 +19,10 @@ from chemmara.errors import ChemmaraError, ConfigError, RunError, UserError
 from chemmara.interrupts import Interrupted, Interrupts
 from chemmara.optimization.directory import EXTENDABLE
 from chemmara.optimization.methods import refuse_new_methods, resolve_method
+from chemmara.optimization.screening import files_of
 from chemmara.optimization.settings import RunSettings, check_keys
 from chemmara.places import check_directory, make_directory
+from chemmara.scoring.component import file_hash
 from chemmara.scoring.settings import ScoringSettings
 from chemmara.workflows.benchmarks import results
 from chemmara.workflows.benchmarks.job import Job, read_rows, rows_file, run_job, to_json
@@ -98,10 +101,21 @@ class Plan:
                     f"{job.name} in '{self.file}' was run with another config, prior or budget; choose another "
                     "directory with -o, or remove its rows and its run directory"
                 )
-            old = any(name not in row for row in known for name in results.METRICS)
-            if len(known) < len(found) or (old and (job.directory.path / "molecules.csv").is_file()):
+            old = any(math.isnan(row.get(name, math.nan)) for row in known for name in results.ALWAYS)
+            longer = any(_ended_early(row) and _more_steps(job, row) for row in known)
+            if len(known) < len(found) or longer or (old and (job.directory.path / "molecules.csv").is_file()):
                 waiting.append(job)
         return waiting
+
+
+def _ended_early(row: Row) -> bool:
+    return bool(row["oracle_calls"] < row["calls"])
+
+
+def _more_steps(job: Job, row: Row) -> bool:
+    """Whether more steps are asked for than the run of a row was given; rows of before do not say how many."""
+    given, wanted = row.get("max_steps", math.nan), job.table.get("max_steps")
+    return not math.isnan(given) and (wanted is None or wanted > given)
 
 
 def plan(request: Request) -> Plan:
@@ -143,9 +157,11 @@ def plan(request: Request) -> Plan:
 def _base(request: Request, suite: Suite, budget: int) -> Table:
     """The config of every run but its scoring."""
     given: Table = read_table(request.config) if request.config is not None else {}
-    for key in FIXED:
-        if key in given:
-            raise ConfigError(f"config file '{request.config}': {key} is the benchmark's own; remove it")
+    tables = {"": given} | {f"methods.{name}.": each for name, each in given.get("methods", {}).items()}
+    for where, table in tables.items():
+        for key in FIXED:
+            if isinstance(table, Mapping) and key in table and not (where and key == "preset"):
+                raise ConfigError(f"config file '{request.config}': {where}{key} is the benchmark's own; remove it")
     refuse_new_methods(given, request.assignments)
     for assignment in request.assignments:
         key = assignment.partition("=")[0].strip().partition(".")[0]
@@ -158,13 +174,20 @@ def _base(request: Request, suite: Suite, budget: int) -> Table:
 
 
 def _config_hash(resolved: Mapping[str, Any], settings: RunSettings) -> str:
-    """What rows depend on: method, score and prior; not the seed, the length, nor where things lie or are computed."""
+    """What rows depend on: method, score and prior; not the seed, the length, nor where things are computed."""
     without = ("execution", "failure", "seed", "prior", "scoring", *EXTENDABLE)
     parts = {k: v for k, v in resolved.items() if k not in without}
     score = [
         [c.spec.key, c.weight, c.filter, c.transform and c.transform.to_table()] for c in settings.scoring.components
     ]
-    content = [parts, settings.scoring.aggregation, score, settings.prior.sha256()]
+    content: list[Any] = [parts, settings.scoring.aggregation, score, settings.prior.sha256()]
+    files = {place: file_hash(path) for place, path in files_of(settings.screen).items()}
+    if settings.seed_molecules is not None:
+        files["replay.seed_molecules"] = file_hash(settings.seed_molecules)
+    if files:
+        content.append(files)
+    if settings.head.augmentation.get("anneal_budget") is not None:  # the threshold follows the share of the budget
+        content.append(settings.head.oracle_budget)
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
@@ -252,7 +275,7 @@ def _in_processes(jobs: Sequence[Job], processes: int, interrupts: Interrupts) -
                 running[_start(job)] = job
             for process in [process for process in running if process.poll() is not None]:
                 job = running.pop(process)
-                yield job, read_rows(job) if process.returncode == 0 else _reason(job, process.returncode)
+                yield job, _answer(job, process.returncode)
             time.sleep(_POLL_S)
     finally:
         _stop(list(running))
@@ -276,6 +299,13 @@ def _start(job: Job) -> subprocess.Popen[str]:
         except BrokenPipeError:
             pass  # it has ended already; its exit code says so
     return process
+
+
+def _answer(job: Job, code: int) -> list[Row] | str:
+    try:
+        return _reason(job, code) if code else read_rows(job)
+    except UserError as error:
+        return str(error)
 
 
 def _reason(job: Job, code: int) -> str:

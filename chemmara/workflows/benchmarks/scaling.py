@@ -80,9 +80,9 @@ def _measure(request: Scaling, number: int, known: Set[tuple[Any, ...]]) -> Iter
     """
     both = {"workers": request.workers, "molecules": number}
     sampling = {"what": SAMPLING, "network": request.prior, "batch_size": 0, **both}
-    network = f"{request.policy} {request.size}"
+    network = f"{request.policy} {request.size}, {request.prior}"
     training = {"what": TRAINING, "network": network, "batch_size": request.batch_size, **both}
-    samples = request.out / f"samples-{number}.smi"
+    samples = request.out / f"samples-{Path(request.prior).name}-{number}.smi"
     workers = ["--workers", str(request.workers)]
     trained = _key(training) in known
     if _key(sampling) not in known or not (trained or samples.is_file()):

@@ -12,7 +12,10 @@ COUNT_OFFSET, SCORE_OFFSET = 0.5, 0.001
 
 @dataclass(frozen=True)
 class Ratio:
-    """Geometric mean ratio of one method to another over tasks, its 95 % bootstrap interval, and the exact p."""
+    """Geometric mean ratio of one method to another over tasks, its 95 % bootstrap interval, and the exact p.
+
+    The first three are NaN where one side of a pair is infinite: a burden that was never reached.
+    """
 
     ratio: float
     low: float
@@ -24,17 +27,22 @@ class Ratio:
 def log_ratios(
     one: Mapping[str, Mapping[int, float]], other: Mapping[str, Mapping[int, float]], offset: float
 ) -> dict[str, list[float]]:
-    """ln((a + offset) / (b + offset)) by task, for the seeds that both have; values that are not finite are left out.
+    """ln((a + offset) / (b + offset)) by task, for the seeds that both have; undefined values (NaN) are left out.
 
-    ``one`` and ``other`` hold values by task and seed. The offset keeps a count or score of 0 in the comparison.
+    ``one`` and ``other`` hold values by task and seed. The offset keeps a count or score of 0 in the comparison. Where
+    one side alone is infinite so is the ratio's logarithm; where both are, it is 0.
     """
     found: dict[str, list[float]] = {}
     for task in one:
         for seed in sorted(one[task].keys() & other.get(task, {}).keys()):
             a, b = one[task][seed], other[task][seed]
-            if math.isfinite(a) and math.isfinite(b):
-                found.setdefault(task, []).append(math.log((a + offset) / (b + offset)))
+            if not (math.isnan(a) or math.isnan(b)):
+                found.setdefault(task, []).append(_log(a, offset) - _log(b, offset) if a != b else 0.0)
     return found
+
+
+def _log(value: float, offset: float) -> float:
+    return math.inf if math.isinf(value) else math.log(value + offset)
 
 
 def compare_pairs(by_task: Mapping[str, Sequence[float]], resamples: int = RESAMPLES) -> Ratio:
@@ -47,6 +55,9 @@ def compare_pairs(by_task: Mapping[str, Sequence[float]], resamples: int = RESAM
 
     if not by_task:
         raise ValueError("no task has a pair of runs")
+    flat = [value for values in by_task.values() for value in values]
+    if not all(map(math.isfinite, flat)):
+        return Ratio(math.nan, math.nan, math.nan, len(flat), signed_rank(flat))
     draws = np.zeros(resamples)
     rng = np.random.default_rng(0)
     for values in by_task.values():
@@ -54,7 +65,6 @@ def compare_pairs(by_task: Mapping[str, Sequence[float]], resamples: int = RESAM
         draws += array[rng.integers(len(array), size=(resamples, len(array)))].mean(axis=1)
     low, high = np.exp(np.quantile(draws / len(by_task), [0.025, 0.975]))
     mean = math.fsum(math.fsum(values) / len(values) for values in by_task.values()) / len(by_task)
-    flat = [value for values in by_task.values() for value in values]
     return Ratio(math.exp(mean), float(low), float(high), len(flat), signed_rank(flat))
 
 
