@@ -22,13 +22,14 @@ PRESETS: dict[str, Table] = {
         "augmentation": {"name": "mara"},
         "diversity_filter": {"name": "none"},
     },
-    # REINVENT 4's usual set-up: its loss, and the filter of identical Murcko scaffolds.
+    # REINVENT 4's loss and its filter of identical Murcko scaffolds, at the step size of `vanilla` (its own is 1e-4).
     "reinvent": {
         "objective": {"name": "reinvent"},
         "augmentation": {"name": "none"},
         "diversity_filter": {"name": "murcko", "bucket_size": 25, "minimum_score": 0.4},
     },
-    # Thomas et al. 2022: the better half of each batch, with their sigma and step size (SMILES-RNN's defaults).
+    # Thomas et al. 2022: the better half of each batch, with their sigma and step size (SMILES-RNN's defaults), without
+    # the diversity filter that they tuned beside it.
     "ahc": {
         "objective": {"name": "ahc", "fraction": 0.5, "sigma": 60.0, "learning_rate": 5e-4},
         "augmentation": {"name": "none"},
