@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from chemmara.scoring.evaluation import ComponentSpec, Evaluation, MemoryStore
 from chemmara.scoring.ledger import Ledger
+from chemmara.scoring.settings import ComponentSettings
 
 DEAR_US = 1000.0
 """Microseconds a molecule from which the values of a component are kept."""
+
+AT_ONCE_US = 10_000.0
+"""From here on a value is on the disk before it is used. Faster ones, a user's own function for one, are written about
+once a second, and kill -9 takes what waits: the disk would take longer than the function."""
 
 REMEMBERED = 200_000
 ENDINGS = ("", "-wal", "-shm", "-journal", ".lock", ".lock-journal")
@@ -36,16 +42,20 @@ class KeptStore:
         self.path = out.with_name(f"{out.name}.ledger.sqlite")
         self._recent = RecentStore()
         self._specs: dict[str, ComponentSpec] = {}
+        self._at_once: set[str] = set()
+        self._waiting: list[tuple[str, Pairs]] = []
+        self._written = 0.0
         self._open: Ledger | None = None
 
-    def keep(self, specs: Iterable[ComponentSpec]) -> None:
-        """From now on keep the values of these components."""
-        self._specs = {spec.key: spec for spec in specs}
+    def keep(self, components: Sequence[ComponentSettings]) -> None:
+        """From now on keep the values of those components that are dear."""
+        self._specs = {each.spec.key: each.spec for each in components if each.cost_us >= DEAR_US}
+        self._at_once = {each.spec.key for each in components if each.cost_us >= AT_ONCE_US}
 
     @property
     def used(self) -> bool:
         """Whether there is anything to go on with."""
-        return self._open is not None
+        return self._open is not None or bool(self._waiting)
 
     def _ledger(self) -> Ledger:
         if self._open is None:
@@ -62,6 +72,7 @@ class KeptStore:
     def lookup(self, key: str, smiles: Sequence[str]) -> dict[str, Evaluation]:
         if key not in self._specs:
             return self._recent.lookup(key, smiles)
+        self._write()
         return self._ledger().lookup(key, smiles) if self.used or self.path.exists() else {}
 
     def record(self, key: str, evaluations: Pairs) -> None:
@@ -69,18 +80,28 @@ class KeptStore:
 
     def record_all(self, batches: Sequence[tuple[str, Pairs]]) -> None:
         dear = [(key, pairs) for key, pairs in batches if key in self._specs and pairs]
-        if dear:
-            self._ledger().record_all(dear)
+        self._waiting += dear
+        now = time.monotonic()
+        if now - self._written >= 1.0 or any(key in self._at_once for key, _ in dear):
+            self._write()
+            self._written = now
         self._recent.record_all([batch for batch in batches if batch[0] not in self._specs])
+
+    def _write(self) -> None:
+        if self._waiting:
+            self._ledger().record_all(self._waiting)
+        self._waiting = []
 
     def close(self) -> None:
         """Leave the ledger, for the next attempt."""
+        self._write()
         if self._open is not None:
             self._open.close()
         self._open = None
 
     def discard(self) -> None:
         """The table has all of it. A ledger that has values of other components as well is left as it is."""
+        self._waiting = []
         if self._open is None:
             return
         own = all(info.key in self._specs for info in self._open.components())

@@ -25,7 +25,7 @@ from chemmara.scoring.failure import FailureSettings
 from chemmara.scoring.function import ScoringFunction
 from chemmara.scoring.scores import Scores
 from chemmara.scoring.settings import ComponentSettings, ScoringSettings
-from chemmara.workflows.kept import DEAR_US, KeptStore, RecentStore
+from chemmara.workflows.kept import KeptStore, RecentStore
 from chemmara.workflows.optimize import make_executor
 
 CHUNK = 1000
@@ -72,7 +72,7 @@ def score_file(
         first = list(islice(records, CHUNK))
         if not first:
             raise UserError(f"file '{molecules}' has no molecules")
-        store.keep(each.spec for each in scoring.settings.components if each.cost_us >= DEAR_US)
+        store.keep(scoring.settings.components)
         with _gone_on_with(store):
             done = _write(scoring, first, records, Path(molecules), out, progress, notes)
             if done.failed and store.used:

@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 
 from chemmara.chemistry.files import read_records
+from chemmara.scoring.evaluation import ComponentSpec, Evaluation
 from chemmara.scoring.function import ScoringFunction
+from chemmara.scoring.ledger import Ledger
+from chemmara.scoring.settings import ComponentSettings
+from chemmara.workflows.kept import KeptStore
 
 from .conftest import invoke, toy, write
 
@@ -173,6 +177,34 @@ def test_what_score_has_paid_for_is_not_paid_for_again(tmp_path: Path, monkeypat
     assert asked() == ["CC"]
     assert [float(row["python"]) for row in rows(Path("s.csv"))] == [0.6, 0.3, 0.1, 0.2, 0.1]
     assert not list(tmp_path.glob("s.csv.*")), "the table has all of it"
+
+
+def test_what_another_score_has_paid_for_is_not_thrown_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("counted.py").write_text(COUNTED)
+    Path("m.smi").write_text("CCCC\nC\n")
+    Path("s.csv.ledger.sqlite.mine").write_text("of the user's own")
+    part = {"name": "python", "function": "counted:f"}
+    other = ComponentSpec("vina", {}, "d" * 64)
+    with Ledger("s.csv.ledger.sqlite") as ledger:
+        ledger.describe([other])
+        ledger.record(other.key, [("C", Evaluation(-7.0))])
+    config = write(tmp_path / "c.toml", {"scoring": {"component": [part]}})
+    assert invoke("score", config, "m.smi", "-o", "s.csv").exit_code == 0
+    with Ledger("s.csv.ledger.sqlite", read_only=True) as ledger:
+        assert ledger.lookup(other.key, ["C"])["C"].value == -7
+    assert Path("s.csv.ledger.sqlite.mine").is_file()
+
+
+def test_a_docked_molecule_is_on_the_disk_before_it_is_used(tmp_path: Path) -> None:
+    spec = ComponentSpec("vina", {}, "d" * 64)
+    store = KeptStore(tmp_path / "s.csv")
+    store.keep([ComponentSettings("dock", spec, "", 1e6, 1.0, False, None)])
+    for number, smiles in enumerate(("C", "CC")):
+        store.record(spec.key, [(smiles, Evaluation(-float(number)))])
+        with Ledger(store.path, read_only=True) as seen:
+            assert seen.lookup(spec.key, [smiles])[smiles].value == -number
+    store.close()
 
 
 def test_an_interrupted_score_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
