@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import math
+import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -55,7 +56,7 @@ def read_records(path: str | Path, column: str | None = None) -> Iterator[Record
 
 def refuse_workbook(path: Path) -> None:
     """Raise :class:`UserError` for a spreadsheet program's own file. One that cannot be read is others' to report."""
-    if not path.is_file():  # what is read from a pipe is gone
+    if not os.path.isfile(path):  # what is read from a pipe is gone
         return
     try:
         with open(path, "rb") as stream:
@@ -115,12 +116,14 @@ class TableRows:
     def __init__(self, lines: Iterable[str], delimiter: str) -> None:
         self.delimiter = delimiter
         self._taken: list[str] = []
+        self._ended = False
         self._reader = csv.reader(self._taking(lines), delimiter=delimiter)
 
     def _taking(self, lines: Iterable[str]) -> Iterator[str]:
         for line in lines:
             self._taken.append(line)
             yield line
+        self._ended = True
 
     @property
     def line_num(self) -> int:
@@ -133,7 +136,9 @@ class TableRows:
     def __next__(self) -> list[str]:
         self._taken.clear()
         row = next(self._reader)
-        if len(self._taken) > 1:  # be it that a text has line breaks: then all its marks are in order
+        # A row of several lines, or one that was not at its end when the file was: where a text has line breaks, all
+        # its marks are in order.
+        if len(self._taken) > 1 or (self._ended and self._taken):
             list(csv.reader(self._taken, delimiter=self.delimiter, strict=True))
         return row
 

@@ -19,7 +19,7 @@ Protonation = Literal["as_written", "neutral", "physiological"]
 
 # Each rule: the atom that changes (first of the pattern) and the charge that it gets. Groups are looked at one by one:
 # the second amine of a piperazine is charged like the first.
-RULES_VERSION = 2
+RULES_VERSION = 3
 RULES: tuple[tuple[str, str, int], ...] = (
     ("carboxylic, sulfonic, sulfinic and phosphoric acids", "[OX2H1]-[$([CX3]=O),$(S=O),$(P=O);!$(C(=O)[#7,#8-])]", -1),
     ("tetrazoles", "[nX3H1;$([nH]1nnnc1),$([nH]1nncn1)]", -1),

@@ -70,14 +70,20 @@ class RunDirectory:
             and (steps is None or manifest["steps"] < steps)
         )
 
+    def config(self) -> Table:
+        """The config that ran last, empty if there is none or it is damaged."""
+        try:
+            return tomllib.loads((self.path / "config.toml").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+
     def check_same_config(self, table: Table) -> None:
         """Raise :class:`UserError` if the directory's run has another config.
 
         [execution], [failure] and what the components say of failures may differ, and :data:`EXTENDABLE` be raised.
         """
-        try:
-            before = tomllib.loads((self.path / "config.toml").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        before = self.config()
+        if not before:
             return
         free = ("execution", "failure", *EXTENDABLE)
         changed = sorted(

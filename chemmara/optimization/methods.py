@@ -99,7 +99,7 @@ def method_names(config: Mapping[str, Any], chosen: Names = ()) -> list[str]:
     """The methods to run: the chosen ones, else all of [methods], else the one that the config itself describes."""
     if chosen:
         return list(dict.fromkeys(chosen))
-    methods = _methods(config)
+    methods = own_methods(config)
     if methods:
         return list(methods)
     if "preset" in config:
@@ -129,8 +129,8 @@ def resolve_method(config: Mapping[str, Any], name: str, assignments: Names = ()
 def refuse_new_methods(config: Mapping[str, Any], assignments: Names) -> None:
     """Raise :class:`ConfigError` for an assignment to a method that ``config`` has not got: a misspelt name would run
     as a method of its own, and the one that was meant without the value."""
-    known = _methods(config)
-    for name, table in _methods(set_keys({}, assignments)).items():
+    known = own_methods(config)
+    for name, table in own_methods(set_keys({}, assignments)).items():
         if name not in known and "preset" not in table:
             hint = nearest(name, known) if known else ""
             raise ConfigError(
@@ -141,7 +141,7 @@ def refuse_new_methods(config: Mapping[str, Any], assignments: Names) -> None:
 
 def _resolve(config: Mapping[str, Any], name: str) -> Table:
     base = {key: value for key, value in config.items() if key not in ("methods", "preset")}
-    methods = _methods(config)
+    methods = own_methods(config)
     if name in methods:
         own = dict(methods[name])
         layers = [_preset(own.pop("preset"), f"methods.{name}.preset")] if "preset" in own else []
@@ -166,7 +166,8 @@ def _preset(name: Any, where: str) -> Table:
     return PRESETS[name]
 
 
-def _methods(config: Mapping[str, Any]) -> dict[str, Table]:
+def own_methods(config: Mapping[str, Any]) -> dict[str, Table]:
+    """The tables of [methods], by name. Raises :class:`ConfigError`."""
     methods = config.get("methods", {})
     if not isinstance(methods, Mapping):
         raise ConfigError("methods: expected tables [methods.NAME]")

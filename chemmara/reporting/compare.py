@@ -17,13 +17,15 @@ from chemmara.metrics.table import metric
 from chemmara.reporting.measures import COMPARED, Digest, digest, measure
 from chemmara.reporting.runs import Run, find_runs
 from chemmara.reporting.statistics import LEAST_SEEDS, holm, mann_whitney
+from chemmara.scoring.component import file_hash
+from chemmara.scoring.forests import FILE
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
 DEFAULT_THRESHOLD = 0.7
-NO_VALUE = ("retry", "on_failure", "path", "timeout", "start_timeout", "retries", "longest_wait", "poses", "revision")
+NO_VALUE = ("retry", "on_failure", "path", "timeout", "start_timeout", "retries", "longest_wait", "poses")
 """Keys of a component that decide no value, or not here."""
 TOO_FEW = "too few seeds"
 ALIKE = 1.1
@@ -176,10 +178,14 @@ def _score_of(directory: Path) -> str:
 
 
 def _named(value: Any) -> Any:
-    """A value of a config with paths by the name of their file: a score is the same one on another machine."""
+    """A value of a config with paths by what is in their file, or by their name where it is not here: a score is the
+    same one on another machine."""
     if isinstance(value, list):
         return [_named(each) for each in value]
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+    if not (isinstance(value, str) and Path(value).is_absolute()):
+        return value
+    files = [file for file in (Path(value), Path(value) / FILE) if file.is_file()]
+    return file_hash(files[0]) if files else Path(value).name
 
 
 def _collect(paths: Sequence[str | Path | Run]) -> list[Run]:

@@ -39,7 +39,8 @@ class Program:
     It leads a process group, so that a Ctrl-C in the terminal does not reach it: the step that is to be finished needs
     its answers. In a scoring worker it stays in the worker's group, which Ctrl-C does not reach either, and which is
     killed as a whole. Its standard error goes to a temporary file, of which the last line is kept as the reason of its
-    death. Where a cluster's SIGTERM to all of a job ended it :class:`chemmara.interrupts.Interrupted` is raised.
+    death. Where it fails while this process is asked to stop, as by a cluster's SIGTERM to all of a job, what it
+    would have answered is unknown, and :class:`chemmara.interrupts.Interrupted` is raised.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
@@ -83,7 +84,7 @@ class Program:
         except subprocess.TimeoutExpired:
             code = None  # it closed its standard output and lives on
         self.kill()
-        if code in (-signal.SIGTERM, -signal.SIGINT) and interrupts.pending():
+        if code != 0 and interrupts.pending():  # by a signal, or by a wrapper's own way to say so
             raise interrupts.Interrupted("interrupted; what was done is saved, go on with --resume")
         return f"{_ending(code)}{_last_line(self._errors)}"
 

@@ -44,19 +44,26 @@ class HungUp(Unreadable):
 
 
 def post(
-    url: str, body: str, headers: Mapping[str, str], timeout: float, retries: int, longest_wait: float
+    url: str,
+    body: str,
+    headers: Mapping[str, str],
+    timeout: float,
+    retries: int,
+    longest_wait: float,
+    once_hung_up: bool = False,
 ) -> dict[str, Any]:
     """POST a JSON text and return the JSON table that comes back.
 
     A service that is busy (429, 502, 503, 504), hangs up or cannot be reached is tried ``retries`` times again, after
-    the wait in seconds that Retry-After asks for, else after waits that double. Raises the exceptions of this module.
+    the wait in seconds that Retry-After asks for, else after waits that double; with ``once_hung_up`` not after it hung
+    up. Raises the exceptions of this module.
     """
     for attempt in range(retries + 1):
         wait = min(_FIRST_WAIT_S * 2**attempt, longest_wait)
         try:
             return _once(url, body, headers, timeout)
-        except (HungUp, Unreachable):
-            if attempt == retries:
+        except (HungUp, Unreachable) as error:
+            if attempt == retries or (once_hung_up and isinstance(error, HungUp)):
                 raise
         except urlerror.HTTPError as error:
             with error:

@@ -45,6 +45,7 @@ class KeptStore:
         self._at_once: set[str] = set()
         self._waiting: list[tuple[str, Pairs]] = []
         self._written = 0.0
+        self.wrote = False
         self._open: Ledger | None = None
 
     def keep(self, components: Sequence[ComponentSettings]) -> None:
@@ -81,6 +82,7 @@ class KeptStore:
     def record_all(self, batches: Sequence[tuple[str, Pairs]]) -> None:
         dear = [(key, pairs) for key, pairs in batches if key in self._specs and pairs]
         self._waiting += dear
+        self.wrote = self.wrote or bool(dear)
         now = time.monotonic()
         if now - self._written >= 1.0 or any(key in self._at_once for key, _ in dear):
             self._write()

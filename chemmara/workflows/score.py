@@ -93,7 +93,8 @@ def _gone_on_with(store: KeptStore) -> Iterator[None]:
     except ChemmaraError as error:
         if not store.used:
             raise
-        raise RunError(f"{error}; {hint}") from None  # something is written, so it is no mere UserError
+        kind = RunError if store.wrote else type(error)  # where something is written it is no mere UserError
+        raise kind(f"{error}; {hint}") from None
     finally:
         store.close()
 

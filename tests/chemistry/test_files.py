@@ -127,6 +127,10 @@ def test_an_open_quotation_mark_takes_no_molecules_along(tmp_path: Path, suffix:
     path = write(tmp_path / f"a.{suffix}", "\n".join(("," if suffix == "csv" else "\t").join(row) for row in rows))
     with pytest.raises(UserError, match=r"not a proper table: .* in the row that begins on line 3; close each"):
         list(read_records(path))
+    path.write_text(path.read_text().replace('"b', "b").replace("d", '"d'))
+    with pytest.raises(UserError, match=r"in the row that begins on line 5"):
+        list(read_records(path))
+    path.write_text(path.read_text().replace('"d', "d").replace("b", '"b'))
     path.write_text(path.read_text().replace('"b', '"""b"" of\nhere"'))
     assert [record.name for record in read_records(path)] == ["a", '"b" of\nhere', "c", "d"]
     path.write_text(path.read_text().replace('"""b"" of\nhere"', '"b" of here'))

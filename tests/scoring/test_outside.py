@@ -489,7 +489,28 @@ def test_a_service_that_hangs_up_on_everything_is_one_line(server: Server) -> No
     server.reply = hangs_up_at_once
     with pytest.raises(RunError, match="the connection was closed without an answer"):
         server.component(longest_wait=0.01, retries=2)(molecules(*SMILES))
-    assert len(server.requests) == 3 + len(SMILES)
+    assert server.requests == [SMILES] * 3 + [["C"]] * 3
+
+
+def test_a_molecule_that_kills_a_service_for_a_while_is_no_others_failure(server: Server) -> None:
+    """Also as the very first request, alone in its batch."""
+    gone: list[int] = []
+
+    def killed(handler: Any, smiles: list[str]) -> None:
+        if "[Fe]" in smiles:
+            gone.append(2)
+            handler.close_connection = True
+        elif gone and gone[-1]:
+            gone[-1] -= 1
+            send(handler, b"", 503)
+        else:
+            good(handler, smiles)
+
+    server.reply = killed
+    component = server.component(longest_wait=0.01, retries=3)
+    found = component(molecules("[Fe]"))
+    assert found[0].error == "the connection was closed without an answer"
+    assert [e.value for e in component(molecules(*SMILES)) if not e.failed] == [3, 5]
 
 
 def test_a_busy_service_is_asked_again_after_the_wait_it_asks_for(server: Server) -> None:

@@ -322,6 +322,8 @@ def test_own_methods_from_a_file(tiny_prior: Path, tmp_path: Path) -> None:
         (["--against", "ahc"], "--against 'ahc' is not among the methods"),
         (["--config", "nowhere.toml"], "config file 'nowhere.toml' does not exist"),
         (["--config", "PRIOR"], "methods.mine.prior is the benchmark's own; remove it"),
+        (["--set", "methods.mine.preset=mara", "--set", "methods.mine.prior=zinc250k"], "methods.mine.prior is the"),
+        (["--set", "methods=3"], "methods: expected tables [methods.NAME]"),
     ],
 )
 def test_mistakes_are_one_line_and_nothing_is_written(

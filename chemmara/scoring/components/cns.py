@@ -77,7 +77,7 @@ class CnsMpo(PerMolecule):
     """
 
     parameters: CnsParameters
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     bounds = (0.0, 6.0)
     cost_us = 600
     example = "{ name = 'sigmoid', low = 3, high = 5 }"

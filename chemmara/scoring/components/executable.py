@@ -123,6 +123,9 @@ class Executable(Component):
         except _FAULTS as fault:
             self._stop()
             return results, fault
+        except BaseException:  # an interruption: a program that has ended would be waited for
+            self._stop()
+            raise
         self._proved = True
         return results, None
 

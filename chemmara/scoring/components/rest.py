@@ -89,22 +89,33 @@ class Rest(Component):
 
     def _one_by_one(self, smiles: list[str], fault: HungUp) -> list[Evaluation]:
         """After it hung up on a batch: a molecule may have killed it. Raises RunError for one that answers nothing."""
+        if not self._answered and not self._alive():
+            raise RunError(f"{self.where}.url: '{self.parameters.url}': {fault}")
+        if len(smiles) == 1:
+            return [Evaluation(math.nan, str(fault))]
         found: list[Evaluation] = []
-        for text in smiles if len(smiles) > 1 else ():
+        for text in smiles:
             try:
-                found += self._ask([text], retries=0)
+                found += self._ask([text], once_hung_up=True)
             except (Refused, Unreachable, Unreadable) as error:
                 found.append(Evaluation(math.nan, str(error)))
-        if not self._answered:
-            raise RunError(f"{self.where}.url: '{self.parameters.url}': {fault}")
-        return found or [Evaluation(math.nan, str(fault))]
+        return found
 
-    def _ask(self, smiles: list[str], retries: int | None = None) -> list[Evaluation]:
+    def _alive(self) -> bool:
+        """Whether it does anything but hang up, asked with a molecule that should hurt nobody."""
+        try:
+            self._ask(["C"])
+        except HungUp:
+            return False
+        except (Refused, Unreadable):
+            pass
+        return True
+
+    def _ask(self, smiles: list[str], once_hung_up: bool = False) -> list[Evaluation]:
         given = self.parameters
-        retries = given.retries if retries is None else retries
         body = json.dumps({"protocol": protocol.VERSION, "smiles": smiles})
         try:
-            table = post(given.url, body, self._headers, given.timeout, retries, given.longest_wait)
+            table = post(given.url, body, self._headers, given.timeout, given.retries, given.longest_wait, once_hung_up)
         except Unreachable as error:
             if self._answered:
                 raise

@@ -52,6 +52,12 @@ class Job:
         return RunDirectory(Path(self.root), self.method, self.seed)
 
     @property
+    def can_go_on(self) -> bool:
+        """Whether a finished run that was kept was out of steps or budget, and is given more."""
+        directory = self.directory
+        return directory.checkpoint.is_file() and directory.finished and directory.goes_on(self.table)
+
+    @property
     def name(self) -> str:
         return f"{self.task} {self.method} seed {self.seed}"
 
@@ -82,7 +88,7 @@ def run_job(job: Job, interrupts: Interrupts) -> list[Row]:
         clean(directory.path)
     same = {"suite": job.suite, "task": job.task, "method": job.method, "seed": job.seed, "threshold": job.threshold}
     same |= {
-        "max_steps": job.table.get("max_steps"),
+        "max_steps": directory.config().get("max_steps"),
         "prior": job.prior,
         "config": job.config,
         "version": chemmara.__version__,

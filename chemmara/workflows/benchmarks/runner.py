@@ -18,7 +18,7 @@ from chemmara.config import Table, merge, read_table, set_key
 from chemmara.errors import ChemmaraError, ConfigError, RunError, UserError
 from chemmara.interrupts import Interrupted, Interrupts
 from chemmara.optimization.directory import EXTENDABLE
-from chemmara.optimization.methods import refuse_new_methods, resolve_method
+from chemmara.optimization.methods import own_methods, refuse_new_methods, resolve_method
 from chemmara.optimization.screening import files_of
 from chemmara.optimization.settings import RunSettings, check_keys
 from chemmara.places import check_directory, make_directory
@@ -102,20 +102,10 @@ class Plan:
                     "directory with -o, or remove its rows and its run directory"
                 )
             old = any(math.isnan(row.get(name, math.nan)) for row in known for name in results.ALWAYS)
-            longer = any(_ended_early(row) and _more_steps(job, row) for row in known)
+            longer = any(row["oracle_calls"] < row["calls"] for row in known) and job.can_go_on
             if len(known) < len(found) or longer or (old and (job.directory.path / "molecules.csv").is_file()):
                 waiting.append(job)
         return waiting
-
-
-def _ended_early(row: Row) -> bool:
-    return bool(row["oracle_calls"] < row["calls"])
-
-
-def _more_steps(job: Job, row: Row) -> bool:
-    """Whether more steps are asked for than the run of a row was given; rows of before do not say how many."""
-    given, wanted = row.get("max_steps", math.nan), job.table.get("max_steps")
-    return not math.isnan(given) and (wanted is None or wanted > given)
 
 
 def plan(request: Request) -> Plan:
@@ -157,11 +147,9 @@ def plan(request: Request) -> Plan:
 def _base(request: Request, suite: Suite, budget: int) -> Table:
     """The config of every run but its scoring."""
     given: Table = read_table(request.config) if request.config is not None else {}
-    tables = {"": given} | {f"methods.{name}.": each for name, each in given.get("methods", {}).items()}
-    for where, table in tables.items():
-        for key in FIXED:
-            if isinstance(table, Mapping) and key in table and not (where and key == "preset"):
-                raise ConfigError(f"config file '{request.config}': {where}{key} is the benchmark's own; remove it")
+    for key in FIXED:
+        if key in given:
+            raise ConfigError(f"config file '{request.config}': {key} is the benchmark's own; remove it")
     refuse_new_methods(given, request.assignments)
     for assignment in request.assignments:
         key = assignment.partition("=")[0].strip().partition(".")[0]
@@ -169,6 +157,10 @@ def _base(request: Request, suite: Suite, budget: int) -> Table:
             raise ConfigError(f"--set {key}: the benchmark has its own; see --budget, --prior, --seeds and --methods")
         given = set_key(given, assignment)
     check_keys(given)
+    for name, table in own_methods(given).items():
+        for key in FIXED:
+            if key in table and key != "preset":
+                raise ConfigError(f"methods.{name}.{key} is the benchmark's own; remove it")
     prior = request.prior if request.prior is not None else suite.prior
     return merge(given, {"prior": prior, "oracle_budget": budget, "threshold": suite.threshold})
 

@@ -80,7 +80,7 @@ def _measure(request: Scaling, number: int, known: Set[tuple[Any, ...]]) -> Iter
     """
     both = {"workers": request.workers, "molecules": number}
     sampling = {"what": SAMPLING, "network": request.prior, "batch_size": 0, **both}
-    network = f"{request.policy} {request.size}, {request.prior}"
+    network = f"{request.policy} {request.size}, {Path(request.prior).name}"
     training = {"what": TRAINING, "network": network, "batch_size": request.batch_size, **both}
     samples = request.out / f"samples-{Path(request.prior).name}-{number}.smi"
     workers = ["--workers", str(request.workers)]

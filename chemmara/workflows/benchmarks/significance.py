@@ -30,14 +30,14 @@ def log_ratios(
     """ln((a + offset) / (b + offset)) by task, for the seeds that both have; undefined values (NaN) are left out.
 
     ``one`` and ``other`` hold values by task and seed. The offset keeps a count or score of 0 in the comparison. Where
-    one side alone is infinite so is the ratio's logarithm; where both are, it is 0.
+    one side alone is infinite so is the ratio's logarithm; where both are, the pair says nothing and is left out.
     """
     found: dict[str, list[float]] = {}
     for task in one:
         for seed in sorted(one[task].keys() & other.get(task, {}).keys()):
             a, b = one[task][seed], other[task][seed]
-            if not (math.isnan(a) or math.isnan(b)):
-                found.setdefault(task, []).append(_log(a, offset) - _log(b, offset) if a != b else 0.0)
+            if not (math.isnan(a) or math.isnan(b) or (math.isinf(a) and math.isinf(b))):
+                found.setdefault(task, []).append(_log(a, offset) - _log(b, offset))
     return found
 
 
