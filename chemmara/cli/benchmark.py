@@ -66,7 +66,8 @@ def benchmark(
     """Run a suite of tasks over methods and seeds. The same command goes on where it stopped, and repeats nothing."""
     from chemmara.cli.optimize import parse_seeds
     from chemmara.errors import RunError, UserError
-    from chemmara.workflows.benchmarks.runner import Request, plan, run
+    from chemmara.workflows.benchmarks.plan import Request, plan
+    from chemmara.workflows.benchmarks.runner import run
 
     request = Request(
         suite, out, methods=_names(methods), seeds=tuple(parse_seeds(seeds)), tasks=_names(tasks or ""), budget=budget,

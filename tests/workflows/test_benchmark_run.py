@@ -24,9 +24,9 @@ from chemmara.interrupts import Interrupted
 from chemmara.reporting.runs import find_run
 from chemmara.workflows.benchmarks import runner
 from chemmara.workflows.benchmarks.job import Job, from_json, run_job, to_json
+from chemmara.workflows.benchmarks.plan import Plan, Request, plan, threads_each
 from chemmara.workflows.benchmarks.report import Results, cell, command, markdown, spans
 from chemmara.workflows.benchmarks.results import METRICS, distil, first_calls, read_results, write_results
-from chemmara.workflows.benchmarks.runner import Plan, Request, plan, threads_each
 
 TASK = "tofacitinib_cns"
 COMPUTED = ("seconds",)  # differs from run to run

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from chemmara.optimization.directory import write_whole
 from chemmara.reporting.compare import mean_and_sd
 from chemmara.reporting.statistics import LEAST_SEEDS, holm, mann_whitney
+from chemmara.workflows.benchmarks.plan import Plan, Request
 from chemmara.workflows.benchmarks.results import KEY, Row, describe
-from chemmara.workflows.benchmarks.runner import Plan, Request
 from chemmara.workflows.benchmarks.significance import COUNT_OFFSET, SCORE_OFFSET, Ratio, compare_pairs, log_ratios
 from chemmara.workflows.benchmarks.suite import Suite
 
