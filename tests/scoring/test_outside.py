@@ -252,11 +252,14 @@ def test_a_program_ends_though_others_hold_its_pipe() -> None:
     )
     started = Program([sys.executable, "-c", text])
     orphan, child = (psutil.Process(int(started.line(time.monotonic() + 10))) for _ in range(2))
+    while os.getpgid(orphan.pid) != orphan.pid:  # its own group, which setsid gives it
+        time.sleep(0.01)
     try:
         begun = time.monotonic()
         started.kill()
         assert time.monotonic() - begun < 10
         child.wait(10)
+        assert orphan.is_running()
     finally:
         orphan.kill()
 
