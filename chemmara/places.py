@@ -20,6 +20,7 @@ def check_directory(out: str | Path) -> None:
 
 def make_directory(out: str | Path) -> None:
     """Make a directory, and those above it. Raises :class:`UserError`."""
+    check_directory(out)
     try:
         Path(out).mkdir(parents=True, exist_ok=True)
     except OSError as error:

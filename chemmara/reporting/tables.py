@@ -147,7 +147,6 @@ def read_rows(path: Path, only: tuple[str, str] | None = None) -> Iterator[RunRo
         yield from _own_rows(path, header, only)
         return
     smiles_at, score_at, step_at = _find_columns(path, header)
-    # No decimal comma where commas part the columns: a header that a comma would not part has another sign.
     delimiter = delimiter_of(path)
     refused, scored = "", False
     for index, cells in enumerate(list_rows(path)):

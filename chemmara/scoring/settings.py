@@ -115,6 +115,14 @@ class ScoringSettings:
     def labels(self) -> tuple[str, ...]:
         return tuple(component.label for component in self.components)
 
+    def essence(self) -> list[Any]:
+        """Aggregation and components, as far as the score of a molecule depends on them, ready for JSON."""
+        parts = [
+            [each.spec.key, each.weight, each.filter, each.transform and each.transform.to_table()]
+            for each in self.components
+        ]
+        return [self.aggregation, parts]
+
     def to_table(self) -> Table:
         """The plain table with every default filled in; parsing it gives these settings again."""
         return {"aggregation": self.aggregation, "component": [component.to_table() for component in self.components]}

@@ -9,7 +9,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from chemmara.errors import UserError
-from chemmara.places import check_directory, make_directory
+from chemmara.places import make_directory
 from chemmara.scoring.evaluation import ComponentSpec, Evaluation
 from chemmara.scoring.ledger import Ledger, RunRow
 
@@ -56,7 +56,6 @@ def merge(out: str | Path, sources: Sequence[str | Path]) -> Merged:
         Ledger(path, read_only=True).close()  # nothing is written before all of them are known to be ledgers
     if out.exists() and out.stat().st_size:
         Ledger(out, read_only=True).close()
-    check_directory(out.parent)
     make_directory(out.parent)
     done = Merged()
     with Ledger(out) as target:

@@ -149,16 +149,7 @@ def _check_out(out: Path, directories: Sequence[RunDirectory], todo: Plan, resum
 
 def _same_score(one: Table, other: Table) -> bool:
     """Whether two [scoring] tables give the same values, be it that a newer version writes more of its defaults."""
-
-    def meaning(table: Table) -> Any:
-        settings = ScoringSettings.parse(table)
-        parts = [
-            (c.label, c.spec.key, c.weight, c.filter, c.transform and c.transform.to_table())
-            for c in settings.components
-        ]
-        return settings.aggregation, parts
-
     try:
-        return bool(meaning(one) == meaning(other))
+        return ScoringSettings.parse(one).essence() == ScoringSettings.parse(other).essence()
     except UserError:  # a file that it needs is not there any more
         return False

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,6 +21,7 @@ from chemmara.optimization.columns import COLUMNS
 from chemmara.optimization.directory import MetricsFile
 from chemmara.optimization.learner import ROWS_AT_ONCE, in_parts
 from chemmara.optimization.methods import PRESETS
+from chemmara.optimization.replay import Remembered
 from chemmara.optimization.run import Watcher
 from chemmara.optimization.settings import RunSettings
 from chemmara.optimization.update import Batch, Update
@@ -84,6 +86,20 @@ def test_a_long_file_of_molecules_goes_through_the_model_in_parts(selfies_prior:
     policy.log_prob = lambda part: sizes.append(len(part)) or ask(part)
     assert torch.allclose(in_parts(policy, ids), whole, atol=1e-5)
     assert sizes == [ROWS_AT_ONCE, 30]
+
+
+def test_the_buffers_anchor_is_measured_as_the_batch_is(config: Config, selfies_prior: Path) -> None:
+    """By the canonical string here, not by the one that was sampled."""
+    mara = {"name": "mara", "anchor": "buffer", "spelling": "canonical"}
+    settings, policy = RunSettings.parse(config(augmentation=mara, replay=REPLAY)), load_policy(selfies_prior)
+    ids = {text: policy.vocabulary.encode(text) for text in ("OCC", "CCO")}
+    nats = {text: float(policy.log_prob(torch.tensor([row])).detach()) for text, row in ids.items()}
+    update = Update(settings, policy, policy, np.random.default_rng(0), torch.Generator())
+    samples = update._buffer_samples([Remembered("CCO", tuple(ids["OCC"]), "", 0.9, nats["OCC"])])
+    assert samples is not None
+    assert samples.log_ref.tolist() == pytest.approx([nats["OCC"]])
+    assert samples.mode_log_ref.tolist() == pytest.approx([nats["CCO"]])
+    assert nats["OCC"] != nats["CCO"]
 
 
 def test_stops_at_the_budget_exactly(config: Config, tmp_path: Path) -> None:

@@ -158,10 +158,7 @@ def _config_hash(resolved: Mapping[str, Any], settings: RunSettings) -> str:
     """What rows depend on: method, score and prior; not the seed, the length, nor where things are computed."""
     without = ("execution", "failure", "seed", "prior", "scoring", *EXTENDABLE)
     parts = {k: v for k, v in resolved.items() if k not in without}
-    score = [
-        [c.spec.key, c.weight, c.filter, c.transform and c.transform.to_table()] for c in settings.scoring.components
-    ]
-    content: list[Any] = [parts, settings.scoring.aggregation, score, settings.prior.sha256()]
+    content: list[Any] = [parts, *settings.scoring.essence(), settings.prior.sha256()]
     files = {place: file_hash(path) for place, path in files_of(settings.screen).items()}
     if settings.seed_molecules is not None:
         files["replay.seed_molecules"] = file_hash(settings.seed_molecules)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from chemmara.chemistry.files import read_records
 from chemmara.chemistry.molecules import Molecule, read
 from chemmara.errors import UserError
-from chemmara.places import check_directory, make_directory
+from chemmara.places import make_directory
 from chemmara.policies.catalog import Prior, bundled, find_prior
 from chemmara.workflows.quality import hashes_of, share_new
 
@@ -87,7 +87,6 @@ def run(request: Request, say: Callable[[str], None]) -> list[Path]:
     reference = _reference(request.test)
     known = hashes_of(request.train) if request.train else None
     distance = _fcd(say) if request.test else None
-    check_directory(request.out)
     make_directory(request.out)
     rows: list[dict[str, Any]] = []
     for prior in priors:

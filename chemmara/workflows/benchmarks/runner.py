@@ -11,7 +11,7 @@ from pathlib import Path
 
 from chemmara.errors import ChemmaraError, RunError, UserError
 from chemmara.interrupts import Interrupted, Interrupts
-from chemmara.places import check_directory, make_directory
+from chemmara.places import make_directory
 from chemmara.workflows.benchmarks import results
 from chemmara.workflows.benchmarks.job import Job, read_rows, rows_file, run_job, to_json
 from chemmara.workflows.benchmarks.plan import Plan
@@ -38,7 +38,6 @@ def run(plan: Plan, say: Listener = lambda text: None) -> dict[str, str]:
     say(f"{len(plan.jobs)} runs, {len(plan.jobs) - len(waiting)} finished before")
     if not waiting:
         return {}
-    check_directory(plan.request.out)
     make_directory(plan.request.out)
     try:
         with explained(plan.file):

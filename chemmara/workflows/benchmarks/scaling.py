@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from chemmara.errors import RunError, UserError
-from chemmara.places import check_directory, make_directory
+from chemmara.places import make_directory
 from chemmara.policies.catalog import find_prior
 from chemmara.policies.policy import expand_size
 from chemmara.reporting.export import replacing
@@ -58,7 +58,6 @@ def run(request: Scaling, say: Callable[[str], None]) -> list[Path]:
     """
     find_prior(request.prior).header()
     expand_size({"name": request.policy, "size": request.size})
-    check_directory(request.out)
     make_directory(request.out)
     rows = _read(request.out / "scaling.csv")
     for number in sorted(set(request.numbers)):
