@@ -152,7 +152,7 @@ def read_rows(path: Path, only: tuple[str, str] | None = None) -> Iterator[RunRo
     for index, cells in enumerate(list_rows(path)):
         score, step = decimal(cells[score_at], delimiter), cells[step_at] if step_at is not None else ""
         scored = scored or not math.isnan(score)
-        refused = refused or (cells[score_at] if math.isnan(score) else "")
+        refused = refused or (cells[score_at] if math.isnan(score) and not _blank(cells[score_at]) else "")
         yield _foreign_row(index, cells[smiles_at], cells[score_at], score, step)
     if not scored and refused:
         raise UserError(
@@ -172,9 +172,14 @@ def _find_columns(path: Path, header: list[str]) -> tuple[int, int, int | None]:
     return smiles, score, lowered.index("step") if "step" in lowered else None
 
 
+def _blank(score: str) -> bool:
+    """Whether a cell says that there is no score."""
+    return score.strip().lower() in ("", "nan", "none", "na", "n/a")
+
+
 def _foreign_row(index: int, sampled: str, score: str, value: float, step: str) -> RunRow:
     molecule, error = read(sampled.strip())
-    if molecule is not None and math.isnan(value) and score.strip().lower() not in ("", "nan", "none", "na", "n/a"):
+    if molecule is not None and math.isnan(value) and not _blank(score):
         error = f"score '{score[:40]}' is not a number"
     return RunRow(
         step=int(_number(step)) if math.isfinite(_number(step)) else 0,

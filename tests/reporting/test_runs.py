@@ -94,6 +94,8 @@ def test_tables_of_a_spreadsheet(tmp_path: Path) -> None:
     path.write_text('Smiles,Score\nC,"0,5"\nCC,"0,75"\n')
     with pytest.raises(UserError, match="has no number in the column 'Score', but such as '0,5'; write decimals"):
         list(find_run(path).rows())
+    path.write_text("Smiles,Score\nC,nan\nCC,\n")
+    assert [row.error for row in find_run(path).rows()] == [None, None], "two molecules that have no score"
     path.write_bytes(b"PK\x03\x04 and so on")
     with pytest.raises(UserError, match="is an Excel workbook"):
         find_run(path)
