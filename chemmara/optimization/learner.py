@@ -18,11 +18,13 @@ from chemmara.language.vocabulary import pad
 from chemmara.optimization.breeding import offspring
 from chemmara.optimization.directory import BUDGET_SPENT, STEPS_DONE
 from chemmara.optimization.labels import unpadded
+from chemmara.optimization.repeats import once_each
 from chemmara.optimization.replay import Remembered, ReplayBuffer
 from chemmara.optimization.rollout import Sampled, Scored, Seen, first_of, ledger_rows, score_batch
 from chemmara.optimization.sampling import as_given, draw
 from chemmara.optimization.screening import Screen
 from chemmara.optimization.settings import RunSettings
+from chemmara.optimization.spelling import canonical_rows
 from chemmara.optimization.state import state_of, take_up
 from chemmara.optimization.tally import tally
 from chemmara.optimization.update import Batch, Update
@@ -99,12 +101,14 @@ class Learner(pl.LightningModule):
             budget=self.head.oracle_budget, generator=self.generator, max_tokens=self.head.max_tokens,
         )  # fmt: skip
         clock.append(time.perf_counter())
+        # Before the scoring: a GPU goes through the prior while the oracle is at work on the processor.
+        prior = self._prior_log_prob(sampled.ids)
+        clock.append(time.perf_counter())
         scored = self._score(batch)
         clock.append(time.perf_counter())
         filtered = self.filter(scored.molecules, scored.scores.total, scored.first.tolist())
         # A new array: a filter may hand back the scores themselves, and those are reported.
         rewards = np.where(scored.penalised, 0.0, filtered)
-        prior = self._prior_log_prob(sampled.ids)
         output, augmented = self._learn(sampled.ids, scored, rewards, prior)
         fresh = self._remember(sampled.ids, scored, rewards, prior)
         bred = self._breed(len(scored.texts))
@@ -137,8 +141,7 @@ class Learner(pl.LightningModule):
 
     @torch.no_grad()
     def _prior_log_prob(self, ids: Tensor) -> Tensor:
-        log_prob: Tensor = self.prior.log_prob(ids)
-        return log_prob
+        return once_each(self.prior.log_prob, ids)
 
     def _learn(
         self, ids: Tensor, scored: Scored, rewards: np.ndarray, prior_log_prob: Tensor
@@ -181,6 +184,9 @@ class Learner(pl.LightningModule):
         if not self.head.replay.used:
             return []
         rows, nats = unpadded(ids), prior.tolist()
+        if self.head.replay.canonical:
+            smiles = [molecule.smiles if molecule else None for molecule in scored.molecules]
+            rows, nats = canonical_rows(self.prior, rows, nats, smiles)
         molecules = {
             row: Remembered(molecule.smiles, rows[row], molecule.scaffold, float(rewards[row]), nats[row])
             for row, molecule in enumerate(scored.molecules)
@@ -198,7 +204,7 @@ class Learner(pl.LightningModule):
         ids = torch.from_numpy(pad([*spelled, *(entry.ids for entry in invalid)])).to(self.generator.device)
         texts, _ = self._read(ids)
         rewards = np.array([entry.reward for entry in entries])
-        if self.head.replay.respelled:
+        if self.head.replay.randomize:
             prior = self._prior_log_prob(ids)
         else:  # the spelling is the one whose log-probability was kept, and the prior does not change
             prior = torch.tensor([entry.prior_log_prob for entry in entries], device=ids.device)

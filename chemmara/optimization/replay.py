@@ -20,7 +20,8 @@ from chemmara.optimization.tables import ReplaySettings
 
 @dataclass(frozen=True)
 class Remembered:
-    """One molecule of the buffer; ``ids`` are its tokens as first sampled, ``prior_log_prob`` belongs to them."""
+    """One molecule of the buffer; ``ids`` are its tokens as first sampled, or of its canonical spelling where replay is
+    to have that, and ``prior_log_prob`` belongs to them."""
 
     smiles: str
     ids: tuple[int, ...]
@@ -86,12 +87,11 @@ class ReplayBuffer:
         return [self.entries[k] for k in uniform(self, self.settings.join, rng)] if self.settings.join else []
 
     def spell(self, entry: Remembered, vocabulary: Vocabulary, rng: np.random.Generator) -> Sequence[int]:
-        """The ids to learn: as sampled, canonical, or of a fresh random spelling, where the vocabulary has them."""
-        if not self.settings.respelled:
+        """The ids to learn: as remembered, or of a fresh random spelling, where the vocabulary has it."""
+        if not self.settings.randomize:
             return entry.ids
-        text = randomize(entry.smiles, int(rng.integers(2**31 - 1))) if self.settings.randomize else entry.smiles
         try:
-            return vocabulary.encode(text)
+            return vocabulary.encode(randomize(entry.smiles, int(rng.integers(2**31 - 1))))
         except UnreadableText:
             return entry.ids
 

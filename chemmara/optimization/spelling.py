@@ -1,4 +1,4 @@
-"""The prior's log-probability of what MARA makes equally likely: a string, its canonical string, or the molecule."""
+"""Other spellings of a molecule, and the prior's log-probability of them and of what MARA makes equally likely."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from chemmara.klrl.augmentation import Spelling
 from chemmara.language.tokenizers import UnreadableText
 from chemmara.language.vocabulary import pad
 from chemmara.optimization.labels import label
+from chemmara.optimization.repeats import once_each
 from chemmara.optimization.replay import Remembered
 from chemmara.policies.policy import Policy
 
@@ -21,15 +22,40 @@ RANDOM_SPELLINGS = 4
 
 def encode_texts(policy: Policy, texts: Sequence[str], fallback: Tensor) -> tuple[Tensor, list[bool]]:
     """Padded ids of ``texts``, and which of them the vocabulary has not: these took a row of ``fallback`` (B, T)."""
-    rows, unwritable = [], []
+    rows, unwritable = list[Sequence[int]](), []
     for text, other in zip(texts, fallback.tolist()):
-        try:
-            rows.append(policy.vocabulary.encode(text))
-            unwritable.append(False)
-        except UnreadableText:
-            rows.append(other)
-            unwritable.append(True)
+        ids = _encoded(policy, text)
+        rows.append(other if ids is None else ids)
+        unwritable.append(ids is None)
     return torch.from_numpy(pad(rows)), unwritable
+
+
+@torch.no_grad()
+def canonical_rows(
+    prior: Policy, rows: Sequence[tuple[int, ...]], log_ref: Sequence[float], smiles: Sequence[str | None]
+) -> tuple[list[tuple[int, ...]], list[float]]:
+    """The rows' ids and log pi_ref in nats, those of the canonical spelling in place of others where it can be written.
+
+    ``smiles``: canonical ones, None for a row that is no molecule and stays as it is.
+    """
+    rows, log_ref = list(rows), list(log_ref)
+    other = {}
+    for number, text in enumerate(smiles):
+        ids = _encoded(prior, text) if text is not None else None
+        if ids is not None and ids != rows[number]:
+            other[number] = ids
+    if other:
+        found = once_each(prior.log_prob, torch.from_numpy(pad(list(other.values()))))
+        for number, nats in zip(other, found.tolist()):
+            rows[number], log_ref[number] = other[number], nats
+    return rows, log_ref
+
+
+def _encoded(policy: Policy, text: str) -> tuple[int, ...] | None:
+    try:
+        return tuple(policy.vocabulary.encode(text))
+    except UnreadableText:
+        return None
 
 
 @torch.no_grad()
@@ -54,7 +80,7 @@ def mode_log_ref(
         return log_ref
     canonical = [own or text for own, text in zip(smiles, texts)]
     if spelling == "canonical":
-        return prior.log_prob(encode_texts(prior, canonical, ids)[0]).to(log_ref)
+        return once_each(prior.log_prob, encode_texts(prior, canonical, ids)[0]).to(log_ref)
     columns = [list(texts), canonical]
     for number in range(RANDOM_SPELLINGS):
         columns.append(
@@ -67,7 +93,9 @@ def mode_log_ref(
         ]
         spelled, unwritable = encode_texts(prior, columns[number], ids)
         left_out = torch.tensor(repeated) | torch.tensor(unwritable)
-        parts.append(prior.log_prob(spelled).to(log_ref).masked_fill(left_out.to(log_ref.device), -torch.inf))
+        parts.append(
+            once_each(prior.log_prob, spelled).to(log_ref).masked_fill(left_out.to(log_ref.device), -torch.inf)
+        )
     return torch.logsumexp(torch.stack(parts), dim=0)
 
 

@@ -31,11 +31,12 @@ class ReplaySettings(Parameters):
     join: int = Field(
         0,
         ge=0,
-        description="molecules of the buffer, drawn uniformly, that join the step's own update as first sampled",
+        description="molecules of the buffer, drawn uniformly, that join the step's own update as first sampled, or in "
+        "their canonical spelling with canonical = true",
     )
     only: bool = Field(False, description="no update on the sampled batch itself: it feeds the buffer alone")
     randomize: bool = Field(False, description="write each replayed molecule in a random spelling")
-    canonical: bool = Field(False, description="write each replayed molecule in its canonical spelling")
+    canonical: bool = Field(False, description="keep and replay each molecule in its canonical spelling")
     per_scaffold: int | None = Field(None, ge=1, description="most molecules kept of one scaffold; default: no limit")
     per_cluster: int | None = Field(None, ge=1, description="most molecules kept of one cluster; default: no limit")
     similarity: float = Field(
@@ -55,11 +56,6 @@ class ReplaySettings(Parameters):
         description="file of known actives: scored at the start, within the budget, and put into the buffer as far as "
         "per_scaffold, per_cluster and size leave room",
     )
-
-    @property
-    def respelled(self) -> bool:
-        """Whether replayed molecules may be written in another way than they were sampled in."""
-        return self.randomize or self.canonical
 
     @property
     def used(self) -> bool:

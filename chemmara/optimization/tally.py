@@ -29,13 +29,18 @@ def tally(
     clock: Sequence[float],
     offspring: int = 0,
 ) -> dict[str, float]:
-    """The step's figures. ``clock`` holds the times before sampling, scoring, update and after it."""
+    """The step's figures.
+
+    ``clock`` holds the times before sampling, the prior's pass, scoring and the update, and after it. The prior's pass
+    counts as update.
+    """
     valid, total = scored.valid, scored.scores.total
     agent, prior = agent_log_prob.cpu().double().numpy(), prior_log_prob.cpu().double().numpy()
     hits = valid & (np.nan_to_num(total, nan=-1.0) >= learner.head.threshold)
     canonical = [m is not None and m.smiles == text for m, text in zip(scored.molecules, scored.texts)]
     learned = np.where(valid, rewards, 0.0)[scored.learnable]
-    sampling, scoring, update = np.diff(clock)
+    sampling, before, scoring, after = np.diff(clock)
+    update = before + after
     return {
         "step": learner.step_number,
         "oracle_calls": learner.seen.calls,

@@ -14,6 +14,7 @@ from chemmara.klrl.augmentation import Augmented, Samples, build_augmentation
 from chemmara.klrl.objectives import LossOutput, PolicyBatch, TokenLogProbs
 from chemmara.language.vocabulary import PAD
 from chemmara.optimization.labels import ModeLabels, sample_labels, unpadded
+from chemmara.optimization.repeats import once_each
 from chemmara.optimization.replay import Remembered
 from chemmara.optimization.rollout import first_of
 from chemmara.optimization.settings import RunSettings
@@ -108,10 +109,10 @@ class Update:
     def _agent_log_prob(self, ids: Tensor) -> tuple[Tensor, TokenLogProbs | None]:
         """log pi of ids (B, T), and token by token if the objective wants that."""
         if not self.objective_parameters.needs_tokens:
-            return self.agent.log_prob(ids), None
-        agent = self.agent.token_log_probs(ids)
+            return once_each(self.agent.log_prob, ids), None
+        agent = once_each(self.agent.token_log_probs, ids)
         with torch.no_grad():
-            prior = self.prior.token_log_probs(ids)
+            prior = once_each(self.prior.token_log_probs, ids)
         return agent.sum(dim=1), TokenLogProbs(agent, prior, (ids != PAD).to(agent.device))
 
     def _buffer_samples(self, buffer: Sequence[Remembered]) -> Samples | None:

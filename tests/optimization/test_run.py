@@ -6,6 +6,7 @@ import csv
 import json
 import tomllib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ import torch
 from chemmara.errors import ConfigError, RunError, UserError
 from chemmara.klrl.augmentation import AUGMENTATIONS
 from chemmara.klrl.objectives import OBJECTIVES
+from chemmara.language.tokenizers import UnreadableText
 from chemmara.optimization import update as update_module
 from chemmara.optimization.columns import COLUMNS
 from chemmara.optimization.directory import MetricsFile
+from chemmara.optimization.labels import unpadded
 from chemmara.optimization.learner import ROWS_AT_ONCE, in_parts
 from chemmara.optimization.methods import PRESETS
 from chemmara.optimization.replay import Remembered
@@ -223,6 +226,37 @@ def test_a_round_holds_the_batch_beside_the_buffer(
     assert len(rounds) == 8
     assert all(rounds[k] == rounds[k + 1] for k in (0, 2, 4, 6))
     assert all(5 < size <= 13 for size in rounds)
+
+
+def test_canonical_replay_learns_canonical_spellings_beside_their_own_log_probability(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, selfies_prior: Path
+) -> None:
+    found: list[Batch] = []
+    call = Update.__call__
+
+    def record(update: Update, batch: Batch, *arguments: Any) -> Any:
+        found.append(batch)
+        return call(update, batch, *arguments)
+
+    monkeypatch.setattr(Update, "__call__", record)
+    replay = {"updates": 2, "batch_size": 9, "size": 20, "draw": "rank", "canonical": True}
+    run(config(replay=replay, max_steps=4, execution={"threads": 1, "precision": "float32"}), tmp_path)
+    prior = load_policy(selfies_prior, "cpu")
+    prior.precision = "float32"
+    own, replayed = ([batch for batch in found if bool(batch.masks) == of_step] for of_step in (True, False))
+    spelled = {smiles: row for batch in own for smiles, row in zip(batch.smiles, unpadded(batch.ids))}
+    changed = 0
+    for batch in replayed:
+        for smiles, row in zip(batch.smiles, unpadded(batch.ids), strict=True):
+            assert smiles
+            with suppress(UnreadableText):  # some are beyond the small vocabulary, and stay as they were sampled
+                assert list(row) == prior.vocabulary.encode(smiles)
+                changed += row != spelled[smiles]
+        with torch.no_grad():
+            nats = prior.log_prob(batch.ids)
+        assert batch.prior_log_prob.tolist() == pytest.approx(nats.tolist(), abs=1e-4)
+    assert len(replayed) == 8
+    assert changed, "otherwise there is nothing to test"
 
 
 def test_beside_the_buffer_the_batchs_invalid_strings_count_at_reward_0(

@@ -10,7 +10,7 @@ import torch
 from chemmara.chemistry.molecules import randomize
 from chemmara.language.vocabulary import Vocabulary, pad
 from chemmara.optimization.replay import Remembered
-from chemmara.optimization.spelling import RANDOM_SPELLINGS, BufferModes, mode_log_ref
+from chemmara.optimization.spelling import RANDOM_SPELLINGS, BufferModes, canonical_rows, mode_log_ref
 from chemmara.policies.lstm import LstmPolicy
 from chemmara.policies.recurrent import LstmParameters
 
@@ -68,3 +68,23 @@ def test_a_molecule_of_the_buffer_keeps_its_figure_over_a_restart(prior: LstmPol
     assert resumed([first, second]).tolist()[0] == before[0]
     resumed([second])
     assert list(resumed.state_dict()["known"]) == ["CCN"], "it holds no more than the buffer"
+
+
+def test_rows_in_their_canonical_spelling_take_along_its_log_probability(prior: LstmPolicy) -> None:
+    texts = ["OCC", ALANINOL, "NC[C@H](C)O", "C)(", "OCC"]
+    smiles = [
+        "CCO",
+        ALANINOL,
+        "C[C@@H](O)CN",
+        None,
+        "CCO",
+    ]  # the third is beyond the vocabulary, the fourth no molecule
+    rows = [tuple(prior.vocabulary.encode(text)) for text in texts]
+    nats = [log_prob(prior, text) for text in texts]
+    spelled, found = canonical_rows(prior, rows, nats, smiles)
+    ethanol = tuple(prior.vocabulary.encode("CCO"))
+    assert spelled == [ethanol, *rows[1:4], ethanol]
+    assert found[1:4] == nats[1:4]
+    assert found[0] == found[4] == pytest.approx(log_prob(prior, "CCO"), abs=1e-5)
+    assert found[0] != pytest.approx(nats[0], abs=1e-3), "otherwise there is nothing to test"
+    assert rows[0] == tuple(prior.vocabulary.encode("OCC")), "what was given is left as it was"
