@@ -22,10 +22,11 @@ from chemmara.errors import RunError, UserError
 from chemmara.optimization.columns import COLUMNS
 
 LEDGER = "ledger.sqlite"
-EXTENDABLE = ("oracle_budget", "max_steps")
+EXTENDABLE = ("oracle_budget", "max_steps", "max_hits")
 """The keys that say how long a run is: a finished run goes on where they are raised."""
 BUDGET_SPENT = "the oracle budget is spent"
 STEPS_DONE = "max_steps is reached"
+HITS_FOUND = "max_hits is reached"
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,13 @@ class RunDirectory:
         return bool(self.manifest().get("end"))
 
     def goes_on(self, table: Table) -> bool:
-        """Whether the finished run came to an end that ``table`` puts off: with a larger budget, or more steps."""
+        """Whether the finished run came to an end that ``table`` puts off: a larger budget, more steps or hits."""
         manifest = self.manifest()
-        steps = table.get("max_steps")
         return (
-            manifest.get("stop_reason") in (BUDGET_SPENT, STEPS_DONE)
+            manifest.get("stop_reason") in (BUDGET_SPENT, STEPS_DONE, HITS_FOUND)
             and manifest["oracle_calls"] < table["oracle_budget"]
-            and (steps is None or manifest["steps"] < steps)
+            and manifest["steps"] < table.get("max_steps", math.inf)
+            and manifest.get("hits", 0) < table.get("max_hits", math.inf)
         )
 
     def config(self) -> Table:

@@ -16,7 +16,7 @@ from chemmara.klrl.augmentation import Augmented
 from chemmara.klrl.objectives import LossOutput
 from chemmara.language.vocabulary import pad
 from chemmara.optimization.breeding import offspring
-from chemmara.optimization.directory import BUDGET_SPENT, STEPS_DONE
+from chemmara.optimization.directory import BUDGET_SPENT, HITS_FOUND, STEPS_DONE
 from chemmara.optimization.labels import unpadded
 from chemmara.optimization.repeats import once_each
 from chemmara.optimization.replay import Remembered, ReplayBuffer
@@ -256,6 +256,8 @@ class Learner(pl.LightningModule):
             return BUDGET_SPENT
         if self.head.max_steps is not None and self.step_number >= self.head.max_steps:
             return STEPS_DONE
+        if self.head.max_hits is not None and self.seen.hits >= self.head.max_hits:
+            return HITS_FOUND
         if self.stalled >= STALLED_STEPS:
             return f"no new molecule in {STALLED_STEPS} steps: the agent has collapsed"
         return ""

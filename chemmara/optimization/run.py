@@ -198,7 +198,8 @@ def _finish(
             directory.write_manifest(manifest)
         # The manifest's end is the mark of a finished run, so it comes after everything that a finished run holds.
         write_report(directory.path)
-        directory.write_manifest({**manifest, "end": now(), "stop_reason": learner.stop_reason, **history})
+        end = {"end": now(), "stop_reason": learner.stop_reason, "hits": learner.seen.hits}
+        directory.write_manifest({**manifest, **end, **history})
     except OSError as error:
         raise RunError(f"'{directory.path}' could not be written: {error.strerror}; go on with --resume") from None
 

@@ -35,6 +35,9 @@ class _Head(Parameters):
     batch_size: int = Field(64, ge=2, le=100_000, description="sequences sampled a step")
     max_tokens: int = Field(160, ge=1, le=5000, description="longest sequence sampled")
     max_steps: int | None = Field(None, ge=1, description="stop after this many steps even if budget is left")
+    max_hits: int | None = Field(
+        None, ge=1, description="stop after the step in which this many distinct molecules have scored the threshold"
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="seed of everything random in the run")
     threshold: float = Field(
         0.7, ge=0, le=1, description="score from which a molecule is a hit, in rewards and reports"

@@ -452,6 +452,26 @@ def test_a_finished_run_with_more_steps_is_as_if_it_had_had_them(config: Config,
     assert (longer / "molecules.csv").read_bytes() == (whole / "molecules.csv").read_bytes()
 
 
+def test_a_run_stops_when_it_has_enough_hits_and_goes_on_for_more(config: Config, tmp_path: Path) -> None:
+    def hits(directory: Path) -> set[str]:
+        return {row["SMILES"] for row in rows(directory / "molecules.csv") if float(row["score"] or 0) >= 0.4}
+
+    table = config(oracle_budget=400, max_steps=30)
+    whole = run(table, tmp_path / "whole")
+    enough = run({**table, "max_hits": 5}, tmp_path / "enough")
+    manifest = json.loads((enough / "manifest.json").read_text())
+    assert manifest["stop_reason"] == "max_hits is reached"
+    assert 5 <= len(hits(enough)) == manifest["hits"] < len(hits(whole)) - 8
+    last = rows(enough / "molecules.csv")[-1]["step"]
+    assert len({row["SMILES"] for row in rows(enough / "molecules.csv") if row["step"] != last} & hits(enough)) < 5
+    run({**table, "max_hits": len(hits(enough))}, tmp_path / "enough", resume=True)
+    assert rows(enough / "molecules.csv")[-1]["step"] == last, "it has that many"
+    with pytest.raises(UserError, match=r"max_hits = .*not lowered to 3"):
+        run({**table, "max_hits": 3}, tmp_path / "enough", resume=True)
+    run(table, tmp_path / "enough", resume=True)
+    assert (enough / "molecules.csv").read_bytes() == (whole / "molecules.csv").read_bytes()
+
+
 def test_a_finished_run_goes_on_with_a_larger_budget(config: Config, tmp_path: Path) -> None:
     directory = run(config(oracle_budget=41), tmp_path)
     before = rows(directory / "molecules.csv")

@@ -13,7 +13,6 @@ from typing import Any
 
 from chemmara.config import Table, merge, read_table, set_key
 from chemmara.errors import ConfigError, UserError
-from chemmara.optimization.directory import EXTENDABLE
 from chemmara.optimization.methods import own_methods, refuse_new_methods, resolve_method
 from chemmara.optimization.screening import files_of
 from chemmara.optimization.settings import RunSettings, check_keys
@@ -156,7 +155,7 @@ def _base(request: Request, suite: Suite, budget: int) -> Table:
 
 def _config_hash(resolved: Mapping[str, Any], settings: RunSettings) -> str:
     """What rows depend on: method, score and prior; not the seed, the length, nor where things are computed."""
-    without = ("execution", "failure", "seed", "prior", "scoring", *EXTENDABLE)
+    without = ("execution", "failure", "seed", "prior", "scoring", "oracle_budget", "max_steps")
     parts = {k: v for k, v in resolved.items() if k not in without}
     content: list[Any] = [parts, *settings.scoring.essence(), settings.prior.sha256()]
     files = {place: file_hash(path) for place, path in files_of(settings.screen).items()}
