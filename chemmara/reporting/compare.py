@@ -87,7 +87,8 @@ class Comparison:
         values = self.runs[(self.runs.threshold == row.threshold) & (self.runs.method == row.method)][name]
         if math.isinf(mean):
             return f"reached by {sum(map(math.isfinite, values))} of {len(values)}"
-        digits = 3 if metric(name).unit in ("0 to 1", "score") else 1
+        counted = math.isnan(sd) and float(mean).is_integer()  # of a single run
+        digits = 3 if metric(name).unit in ("0 to 1", "score") else 0 if counted else 1
         undefined = sum(map(math.isnan, values))
         part = f" ({len(values) - undefined} of {len(values)})" if undefined else ""
         return f"{mean:,.{digits}f}" + ("" if math.isnan(sd) else f" ± {sd:,.{digits}f}") + part

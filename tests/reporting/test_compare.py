@@ -184,7 +184,10 @@ def test_one_seed_has_no_spread_and_three_methods_have_their_own_table(make_runs
     assert len(tables) == 2
     console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(tables[0])
-    assert "[bold]a (5)" in console.export_text()
+    text = console.export_text()
+    assert "[bold]a (5)" in text
+    row = next(line for line in text.splitlines() if " hits " in line)
+    assert [cell.strip() for cell in row.strip("│ ").split("│")[1:]] == ["3.0 ± 0.0", "4.0 ± 0.0", "5.0 ± 0.0", "5"]
     outcome.save(tmp_path)
 
 
