@@ -8,11 +8,11 @@ import math
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from chemmara.chemistry.text import MARKS, open_text
 from chemmara.errors import UserError
 
 SMILES_COLUMNS = ("smiles", "canonical_smiles", "smi", "structure", "canonicalsmiles")
@@ -55,16 +55,19 @@ def read_records(path: str | Path, column: str | None = None) -> Iterator[Record
 
 
 def refuse_workbook(path: Path) -> None:
-    """Raise :class:`UserError` for a spreadsheet program's own file. One that cannot be read is others' to report."""
+    """Raise :class:`UserError` for a spreadsheet program's own file, or another that is no text. One that cannot be
+    read is others' to report."""
     if not os.path.isfile(path):  # what is read from a pipe is gone
         return
     try:
         with open(path, "rb") as stream:
-            start = stream.read(4)
+            start = stream.read(1024)
     except OSError:
         return
-    if start == b"PK\x03\x04":
+    if start.startswith(b"PK\x03\x04"):
         raise UserError(f"file '{path}' is an Excel workbook (or a zip archive), not text; save it as CSV")
+    if b"\0" in start and not (start.startswith(MARKS) or path.name.lower().endswith(".gz")):
+        raise UserError(f"file '{path}' is not text; save it as CSV")
 
 
 def _suffix(path: Path) -> str:
@@ -72,18 +75,8 @@ def _suffix(path: Path) -> str:
     return name.rpartition(".")[2] if "." in name else ""
 
 
-@contextmanager
-def _open_text(path: Path) -> Iterator[IO[str]]:
-    if path.name.lower().endswith(".gz"):
-        with gzip.open(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as stream:
-            yield stream
-    else:
-        with open(path, encoding="utf-8-sig", errors="replace", newline="") as stream:
-            yield stream
-
-
 def _read_smi(path: Path, column: str | None) -> Iterator[Record]:
-    with _open_text(path) as stream:
+    with open_text(path) as stream:
         for number, line in enumerate(stream, 1):
             smiles, _, name = line.strip().replace("\t", " ").partition(" ")
             if not smiles or (number == 1 and smiles.lower() in SMILES_COLUMNS):
@@ -92,7 +85,7 @@ def _read_smi(path: Path, column: str | None) -> Iterator[Record]:
 
 
 def _read_table(path: Path, column: str | None) -> Iterator[Record]:
-    with _open_text(path) as stream:
+    with open_text(path) as stream:
         rows = table_rows(stream, path, (column.lower(),) if column else SMILES_COLUMNS)
         header = next(rows, None)
         if header is None:
@@ -200,7 +193,7 @@ def _sdf_blocks(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The records of an .sdf, each with the line that it begins on."""
     lines: list[str] = []
     number = 0
-    with _open_text(path) as stream:
+    with open_text(path) as stream:
         for number, line in enumerate(stream, 1):
             if line.startswith("$$$$"):
                 yield number - len(lines), lines or ["\n"]

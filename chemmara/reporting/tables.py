@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from chemmara.chemistry.files import SMILES_COLUMNS, decimal, refuse_workbook, table_rows
 from chemmara.chemistry.molecules import read
+from chemmara.chemistry.text import open_text
 from chemmara.errors import UserError
 from chemmara.scoring.rows import SAMPLED, RunRow
 
@@ -60,15 +60,12 @@ def number(value: float) -> str:
 def _opened(path: Path) -> Iterator[IO[str]]:
     """The text of a table, with the errors of reading it (also inside the block) as :class:`UserError`."""
     refuse_workbook(path)
-    opener: Any = gzip.open if path.suffix == ".gz" else open
     try:
-        # surrogatepass: whatever the export has written comes back as it was.
-        with opener(path, "rt", encoding="utf-8-sig", errors="surrogatepass", newline="") as stream:
+        # Surrogates: whatever the export has written comes back as it was.
+        with open_text(path, errors="chemmara.surrogates") as stream:
             yield stream
     except FileNotFoundError:
         raise UserError(f"file '{path}' does not exist") from None
-    except UnicodeDecodeError:
-        raise UserError(f"file '{path}' is not text (UTF-8)") from None
     except (csv.Error, EOFError) as error:
         raise UserError(f"file '{path}' is not a proper table: {error}") from None
     except OSError as error:

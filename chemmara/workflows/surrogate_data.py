@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from chemmara.chemistry.files import NAME_COLUMNS, SMILES_COLUMNS, decimal, refuse_workbook, table_rows
 from chemmara.chemistry.fingerprints import FingerprintName, function
 from chemmara.chemistry.molecules import read
+from chemmara.chemistry.text import open_text
 from chemmara.errors import UserError, nearest
 from chemmara.scoring.forests import features
 
@@ -132,9 +132,8 @@ def _checked(data: Data, path: str | Path, task: Task | None, odd: str) -> Data:
 def _table(path: Path, smiles: str | None) -> tuple[list[str], list[list[str]], str, int]:
     """Header, rows filled up to its length, what parts the columns, and how many rows had more of them."""
     refuse_workbook(path)
-    opener: Any = gzip.open if path.name.endswith(".gz") else open
     try:
-        with opener(path, "rt", newline="", encoding="utf-8-sig", errors="replace") as stream:
+        with open_text(path) as stream:
             rows = table_rows(stream, path, (smiles.lower(),) if smiles else SMILES_COLUMNS)
             header = [cell.strip() for cell in next(rows, [])]
             n = len(header)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,6 +10,7 @@ from pydantic import Field
 
 from chemmara.chemistry import scaffolds
 from chemmara.chemistry.molecules import Molecule, parse_reference, parse_smarts, read
+from chemmara.chemistry.text import open_text
 from chemmara.config import Parameters
 from chemmara.errors import ConfigError
 from chemmara.lazy import lazy
@@ -124,9 +126,10 @@ class Alerts(PerMolecule):
 def _read_alerts(path: Path, where: str) -> list[tuple[str, str, str]]:
     """(name, SMARTS, place) of each line of a file."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text"
+        with open_text(path) as stream:
+            lines = stream.read().splitlines()
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{where}: file '{path}' cannot be read: {reason}") from None
     found = []
     for number, line in enumerate(lines, 1):
