@@ -37,6 +37,8 @@ def validate(
     calls = sum(settings.head.oracle_budget for _, _, settings in runs)
     numbers = ", ".join(str(seed) for seed in dict.fromkeys(seed for _, seed, _ in runs))
     typer.echo(f"prior: {first.head.prior} ({first.prior.path})")
+    if first.head.agent:
+        typer.echo(f"agent: {first.head.agent} ({first.agent.path})")
     typer.echo(f"{config} is valid: {len(runs)} runs (seeds {numbers}), {calls:,} oracle calls in all")
 
 

@@ -80,7 +80,7 @@ def _run(
 ) -> None:
     head = settings.head
     device = pick_device(head.execution.device)
-    prior, agent = load_policy(settings.prior, device), load_policy(settings.prior, device)
+    prior, agent = load_policy(settings.prior, device), load_policy(settings.agent, device)
     seeds, notes = read_seeds(settings.seed_molecules, agent.vocabulary) if settings.seed_molecules else ([], [])
     checkpoint = read_checkpoint(directory.checkpoint) if directory.checkpoint.is_file() else None
     reached = json.loads(checkpoint["chemmara"])["step"] if checkpoint else -1
@@ -89,6 +89,8 @@ def _run(
         precision = _go_on_as_begun(settings, directory, precision)
     prior.precision = agent.precision = precision
     manifest = {**_manifest(settings, directory, device, table), "precision": precision}
+    if checkpoint:  # whatever has become of the agent that it began with: the weights are in the checkpoint
+        manifest["agent_sha256"] = directory.manifest().get("agent_sha256", manifest["agent_sha256"])
     # With these written down, config.toml gives the same molecules on a machine with other cores.
     directory.write_config(merge(table, {"execution": {"threads": torch.get_num_threads(), "precision": precision}}))
     directory.write_manifest(manifest)
@@ -217,6 +219,8 @@ def _manifest(
         "augmentation": settings.augmentation_name,
         "prior": settings.head.prior,
         "prior_sha256": settings.prior.sha256(),
+        "agent": settings.head.agent,
+        "agent_sha256": settings.agent.sha256(),
         "screen_files": _screen_files(settings),
         "config_sha256": hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest(),
         "device": str(device),

@@ -31,6 +31,11 @@ class _Head(Parameters):
     """The keys of a run's config; the tables are checked where they belong."""
 
     prior: str = Field("chembl", description="bundled name, directory or file")
+    agent: str | None = Field(
+        None,
+        description="weights to begin with, such as the directory of an earlier run: a name, directory or file of the "
+        "prior's vocabulary; default: the prior's own",
+    )
     oracle_budget: int = Field(10_000, ge=1, description="distinct valid molecules sent to scoring")
     batch_size: int = Field(64, ge=2, le=100_000, description="sequences sampled a step")
     max_tokens: int = Field(160, ge=1, le=5000, description="longest sequence sampled")
@@ -60,6 +65,7 @@ class RunSettings:
 
     head: _Head
     prior: Prior
+    agent: Prior
     objective: tuple[Any, Any]
     strength: tuple[Any, Any]
     diversity_filter: tuple[Any, Any]
@@ -85,6 +91,7 @@ class RunSettings:
         settings = cls(
             head=head,
             prior=prior,
+            agent=_agent(head.agent, folder, prior),
             objective=objective,
             strength=STRENGTHS.build_parameters(head.strength, "strength"),
             diversity_filter=DIVERSITY_FILTERS.build_parameters(head.diversity_filter, "diversity_filter"),
@@ -109,12 +116,13 @@ class RunSettings:
 
     def to_table(self) -> Table:
         """The config with every default filled in; parsing it gives these settings again."""
-        entry, parameters = self.objective
+        head, (entry, parameters) = self.head, self.objective
         filter_entry, filter_parameters = self.diversity_filter
-        augmentation = AUGMENTATIONS.build_parameters(self.head.augmentation, "augmentation")[1]
-        table = self.head.model_dump(mode="json")
+        augmentation = AUGMENTATIONS.build_parameters(head.augmentation, "augmentation")[1]
+        table = head.model_dump(mode="json")
         table |= {
-            "prior": str(self.prior.path.resolve()) if _is_path(self.head.prior) else self.head.prior,
+            "prior": str(self.prior.path.resolve()) if _is_path(head.prior) else head.prior,
+            "agent": str(self.agent.path.resolve()) if head.agent and _is_path(head.agent) else head.agent,
             "objective": {"name": entry.name, **parameters.model_dump(mode="json", exclude={"sigma"})},
             "augmentation": {"name": self.augmentation_name, **augmentation.model_dump(mode="json")},
             "diversity_filter": {"name": filter_entry.name, **filter_parameters.model_dump(mode="json")},
@@ -212,6 +220,25 @@ def _prior(text: str, folder: Path) -> Prior:
         raise UserError(f"weights file '{prior.path}' has a damaged header: {error}") from None
     prior.vocabulary()
     return prior
+
+
+def _agent(text: str | None, folder: Path, prior: Prior) -> Prior:
+    """The weights to begin with; raises :class:`ConfigError` where they are of other tokens than the prior's."""
+    if text is None:
+        return prior
+    agent = _prior(text, folder)
+    own, others = agent.vocabulary(), prior.vocabulary()
+    if own != others:
+        kind = (
+            f"{own.tokenizer_name} and {others.tokenizer_name}" if own.tokenizer_name != others.tokenizer_name else ""
+        )
+        odd = sorted({*own.tokens} ^ {*others.tokens})
+        differ = kind or (f"{len(odd)} tokens, such as {odd[0]}" if odd else "the order of the tokens")
+        raise ConfigError(
+            f"agent: '{text}' has another vocabulary than the prior '{prior.name}' ({differ}); take an agent that was "
+            "tuned from this prior, or set prior to the one that it was tuned from"
+        )
+    return agent
 
 
 def _is_path(text: str) -> bool:

@@ -90,8 +90,8 @@ def optimize(
         pick_device(settings.head.execution.device)
         if settings.head.execution.executor == "dask" and settings.head.execution.dask is not None:
             check_reachable(settings.head.execution.dask)
-    for prior in dict.fromkeys(settings.prior for _, _, settings in todo.runs):
-        load_policy(prior)  # weights that do not fit their header are found before anything is written
+    for weights in dict.fromkeys(each for _, _, run in todo.runs for each in (run.prior, run.agent)):
+        load_policy(weights)  # weights that do not fit their header are found before anything is written
     make_directory(out)
     with Interrupts() as interrupts, Ledger(out / LEDGER) as ledger:
         executor, made_from = None, None

@@ -28,6 +28,7 @@ from chemmara.optimization.replay import Remembered
 from chemmara.optimization.run import Watcher
 from chemmara.optimization.settings import RunSettings
 from chemmara.optimization.update import Batch, Update
+from chemmara.policies.catalog import find_prior
 from chemmara.policies.storage import load_policy
 from chemmara.reporting.runs import find_run
 from chemmara.scoring.ledger import Ledger
@@ -490,6 +491,49 @@ def test_a_finished_run_goes_on_with_a_larger_budget(config: Config, tmp_path: P
     run(config(oracle_budget=90), tmp_path, resume=True)
     with pytest.raises(UserError, match="its checkpoint is gone"):
         run(config(oracle_budget=100), tmp_path, resume=True)
+
+
+def test_a_run_may_begin_with_the_agent_of_another_and_is_held_to_the_prior_still(
+    config: Config, tmp_path: Path, tiny_prior: Path
+) -> None:
+    plain = {"threads": 1, "device": "cpu", "precision": "float32"}
+    table = config(prior=str(tiny_prior), max_steps=2, max_tokens=100, execution=plain)
+    first = run({**table, "objective": {"learning_rate": 0.005}}, tmp_path / "first")
+    heavy = {"component": [{"name": "molecular_weight", "transform": {"name": "sigmoid", "low": 100, "high": 300}}]}
+    second = run({**table, "agent": str(first), "scoring": heavy}, tmp_path / "second")
+    start = [row for row in rows(second / "molecules.csv") if row["step"] == "1" and len(row["sampled"]) < 90]
+    assert start
+    for name, path in {"agent": first, "prior": tiny_prior}.items():
+        policy = load_policy(path, "cpu")
+        policy.precision = "float32"
+        with torch.no_grad():
+            nats = policy.log_prob(torch.from_numpy(policy.vocabulary.encode_batch([row["sampled"] for row in start])))
+        assert [float(row[f"{name}_log_prob"]) for row in start] == pytest.approx(nats.tolist(), abs=1e-3)
+    manifest = json.loads((second / "manifest.json").read_text())
+    assert manifest["agent"] == str(first)
+    assert manifest["agent_sha256"] != manifest["prior_sha256"]
+
+
+def test_the_agent_that_a_run_began_with_may_go_on_meanwhile(config: Config, tmp_path: Path) -> None:
+    first = run(config(max_steps=2), tmp_path / "first")
+    table = config(agent=str(first), execution={"threads": 1, "device": "cpu", "checkpoint_seconds": 0})
+    whole = run(table, tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="crash"):
+        run(table, tmp_path / "cut", watcher=StopAfter(3))
+    run(config(max_steps=4), tmp_path / "first", resume=True)
+    cut = run(table, tmp_path / "cut", resume=True)
+    assert (cut / "molecules.csv").read_bytes() == (whole / "molecules.csv").read_bytes()
+    shas = [json.loads((each / "manifest.json").read_text())["agent_sha256"] for each in (cut, whole)]
+    assert shas[0] == shas[1] != find_prior(first).sha256()
+
+
+def test_an_agent_of_other_tokens_than_the_priors_is_refused(config: Config) -> None:
+    with pytest.raises(ConfigError, match=r"agent: 'chembl' has another vocabulary .*\(smiles and selfies\)"):
+        RunSettings.parse(config(agent="chembl"))
+    with pytest.raises(ConfigError, match=r"agent: 'zinc250k' .*\(\d+ tokens, such as .*tuned from this prior"):
+        RunSettings.parse(config(prior="chembl", agent="zinc250k"))
+    with pytest.raises(UserError, match=r"unknown prior 'chmbl'.*did you mean 'chembl'"):
+        RunSettings.parse(config(prior="chembl", agent="chmbl"))
 
 
 def test_resume_takes_the_threads_of_the_beginning_and_refuses_another_prior(

@@ -155,10 +155,12 @@ def _base(request: Request, suite: Suite, budget: int) -> Table:
 
 def _config_hash(resolved: Mapping[str, Any], settings: RunSettings) -> str:
     """What rows depend on: method, score and prior; not the seed, the length, nor where things are computed."""
-    without = ("execution", "failure", "seed", "prior", "scoring", "oracle_budget", "max_steps")
+    without = ("execution", "failure", "seed", "prior", "agent", "scoring", "oracle_budget", "max_steps")
     parts = {k: v for k, v in resolved.items() if k not in without}
     content: list[Any] = [parts, *settings.scoring.essence(), settings.prior.sha256()]
     files = {place: file_hash(path) for place, path in files_of(settings.screen).items()}
+    if settings.agent != settings.prior:
+        files["agent"] = settings.agent.sha256()
     if settings.seed_molecules is not None:
         files["replay.seed_molecules"] = file_hash(settings.seed_molecules)
     if files:
