@@ -26,10 +26,13 @@ else:
 
 
 FingerprintName = Literal["ecfp4", "ecfp6", "fcfp4", "atom_pairs", "phco"]
-NAMES: tuple[str, ...] = get_args(FingerprintName)
+Kind = FingerprintName | Literal["all_atom_pairs"]
+NAMES: tuple[str, ...] = (*get_args(FingerprintName), "all_atom_pairs")
 SIZE = 2048
 ATOM_PAIR_DISTANCE = 10
 """Longest topological distance of an atom pair, in bonds, as the GuacaMol and PMO benchmarks have it."""
+ALL_ATOM_PAIRS = 30
+"""The same of RDKit's own atom pairs, which REINVENT takes."""
 
 MAX_PHARMACOPHORE_ATOMS = 100
 """Larger molecules have no phco fingerprint: its triples grow with the cube, C300 takes a minute."""
@@ -38,14 +41,15 @@ MAX_PHARMACOPHORE_ATOMS = 100
 @cache
 def _generator(name: str, size: int) -> Any:
     """ECFP/FCFP: Morgan [Rogers and Hahn, JCIM 2010, 50, 742]; atom pairs [Carhart et al., JCICS 1985, 25, 64]."""
-    if name == "atom_pairs":
-        return rdFingerprintGenerator.GetAtomPairGenerator(maxDistance=ATOM_PAIR_DISTANCE, fpSize=size)
+    if name in ("atom_pairs", "all_atom_pairs"):
+        longest = ATOM_PAIR_DISTANCE if name == "atom_pairs" else ALL_ATOM_PAIRS
+        return rdFingerprintGenerator.GetAtomPairGenerator(maxDistance=longest, fpSize=size)
     features = rdFingerprintGenerator.GetMorganFeatureAtomInvGen() if name == "fcfp4" else None
     radius = 3 if name == "ecfp6" else 2
     return rdFingerprintGenerator.GetMorganGenerator(radius=radius, fpSize=size, atomInvariantsGenerator=features)
 
 
-def fingerprint(mol: Chem.Mol, name: FingerprintName = "ecfp4", counts: bool = False, size: int = SIZE) -> Any:
+def fingerprint(mol: Chem.Mol, name: Kind = "ecfp4", counts: bool = False, size: int = SIZE) -> Any:
     """The fingerprint of a molecule: ``size`` bits, or unhashed sparse counts (exact: no two features share a bin).
 
     ``phco`` is Gobbi's 2D pharmacophore [Gobbi and Poppinger, Biotechnol. Bioeng. 1998, 61, 47]: unhashed bits whatever
@@ -64,7 +68,7 @@ def check(name: str, counts: bool = False) -> None:
 
 
 def function(
-    name: FingerprintName, counts: bool = False, size: int = SIZE, folded_counts: bool = False
+    name: Kind, counts: bool = False, size: int = SIZE, folded_counts: bool = False
 ) -> Callable[[Chem.Mol], Any]:
     """:func:`fingerprint` with its settings bound, for loops. Raises what :func:`check` does.
 

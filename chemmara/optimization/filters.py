@@ -95,6 +95,14 @@ class BucketParameters(Parameters):
         "linear, 1 - n/b; sigmoid, 1 - 1/(1 + exp(-(2n/b - 1)/0.15)); tanh, 1 - tanh(3(n - 1)/b)",
     )
 
+    repeat: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="share of what it would earn that a molecule earns when it is met again after it has filled a "
+        "place of a bucket; REINVENT has 0; default: all of it",
+    )
+
     @model_validator(mode="after")
     def _earns_something(self) -> BucketParameters:
         if self.penalty == "linear" and self.bucket_size == 1:
@@ -105,7 +113,8 @@ class BucketParameters(Parameters):
 class BucketFilter(DiversityFilter):
     """A bucket per scaffold: the fuller it is, the less a further molecule of that scaffold earns.
 
-    A molecule met again earns what a new one of its scaffold would now; an acyclic molecule is its own scaffold.
+    A molecule met again earns what a new one of its scaffold would now, times ``repeat``; an acyclic molecule is its
+    own scaffold.
     """
 
     parameters: BucketParameters
@@ -113,6 +122,7 @@ class BucketFilter(DiversityFilter):
     def __init__(self, parameters: BucketParameters) -> None:
         super().__init__(parameters)
         self._filled: Counter[str] = Counter()
+        self._placed: dict[str, None] = {}  # the molecules that have filled a place, where repeats earn less
         self._buckets: dict[str, str] = {}  # of the molecules that this process has met
 
     def __call__(
@@ -120,13 +130,18 @@ class BucketFilter(DiversityFilter):
     ) -> NDArray[np.float64]:
         rewards = scores.copy()
         size, penalty = self.parameters.bucket_size, PENALTIES[self.parameters.penalty]
+        repeat = self.parameters.repeat
         for row, (molecule, is_fresh) in enumerate(zip(molecules, fresh)):
             if molecule is None or not scores[row] >= self.parameters.minimum_score:
                 continue
             key = self._bucket(molecule)
             rewards[row] *= penalty(self._filled[key] + 1, size)
+            if repeat is not None and molecule.smiles in self._placed:
+                rewards[row] *= repeat
             if is_fresh:
                 self._filled[key] += 1
+                if repeat is not None:
+                    self._placed[molecule.smiles] = None
         return rewards
 
     def _bucket(self, molecule: Molecule) -> str:
@@ -144,10 +159,11 @@ class BucketFilter(DiversityFilter):
         return self._filled[self._buckets[smiles]] >= self.parameters.bucket_size
 
     def state_dict(self) -> dict[str, Any]:
-        return {"filled": dict(self._filled)}
+        return {"filled": dict(self._filled), **({"placed": list(self._placed)} if self._placed else {})}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._filled = Counter(state["filled"])
+        self._placed = dict.fromkeys(state.get("placed", ()))
 
 
 @DIVERSITY_FILTERS.register("murcko", BucketParameters)

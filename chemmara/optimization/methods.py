@@ -26,7 +26,7 @@ PRESETS: dict[str, Table] = {
     "reinvent": {
         "objective": {"name": "reinvent"},
         "augmentation": {"name": "none"},
-        "diversity_filter": {"name": "murcko", "bucket_size": 25, "minimum_score": 0.4},
+        "diversity_filter": {"name": "murcko", "bucket_size": 25, "minimum_score": 0.4, "repeat": 0.0},
     },
     # Thomas et al. 2022: the better half of each batch, with their sigma and step size (SMILES-RNN's defaults), without
     # the diversity filter that they tuned beside it.
@@ -40,7 +40,7 @@ PRESETS: dict[str, Table] = {
     "augmented_memory": {
         "objective": {"name": "reinvent", "sigma": 128.0, "learning_rate": 1e-4},
         "augmentation": {"name": "none"},
-        "diversity_filter": {"name": "murcko", "bucket_size": 25, "minimum_score": 0.4},
+        "diversity_filter": {"name": "murcko", "bucket_size": 25, "minimum_score": 0.4, "repeat": 0.0},
         "replay": {
             "updates": 2, "size": 100, "batch_size": 100, "randomize": True, "with_batch": True, "join": 10,
             "purge": True,

@@ -14,7 +14,10 @@ from chemmara.optimization.filters import DIVERSITY_FILTERS, BucketFilter, Bucke
 class SimilarityParameters(BucketParameters):
     """Buckets of similar scaffolds."""
 
-    fingerprint: Literal["atom_pairs", "ecfp4", "ecfp6", "fcfp4"] = Field("atom_pairs", description="counts of these")
+    fingerprint: Literal["all_atom_pairs", "atom_pairs", "ecfp4", "ecfp6", "fcfp4"] = Field(
+        "all_atom_pairs",
+        description="counts of these; atom_pairs end at 10 bonds, all_atom_pairs at 30, as REINVENT has them",
+    )
     similarity: float = Field(
         0.25,
         gt=0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from typing import Any, get_args
@@ -11,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chemmara.chemistry.fingerprints import fingerprint, tanimoto
 from chemmara.chemistry.molecules import Molecule, read
 from chemmara.errors import ConfigError
 from chemmara.optimization.filters import DIVERSITY_FILTERS, PENALTIES, BucketParameters, DiversityFilter
+from chemmara.optimization.similarity_filter import SimilarityParameters
 
 PHENYLS = ["Cc1ccccc1", "CCc1ccccc1", "CCCc1ccccc1", "CCCCc1ccccc1"]
 INDOLE, METHYLINDOLE, BENZIMIDAZOLE = "CCc1c[nH]c2ccccc12", "CCc1cn(C)c2ccccc12", "CCc1nc2ccccc2[nH]1"
@@ -95,6 +98,40 @@ def test_a_molecule_met_again_earns_less() -> None:
     assert rewards(filter_, PHENYLS) == [0.8] * 4
     assert rewards(filter_, PHENYLS, fresh=False) == [0.2] * 4
     assert np.isnan(rewards(filter_, ["CCO"], score=float("nan"), fresh=False)[0])
+
+
+def test_a_molecule_that_has_its_place_earns_nothing_again_as_in_reinvent() -> None:
+    """REINVENT remembers what has reached the minimum score, and gives 0 for it from then on."""
+    filter_ = build("murcko", bucket_size=25, minimum_score=0.4, repeat=0.0)
+    batch = molecules("Cc1ccccc1", "Cc1ccccc1", "CCc1ccccc1")
+    found = filter_(batch, np.array([0.8, 0.8, 0.3]), [True, False, True])
+    assert found.tolist() == [0.8, 0.0, 0.3]
+    later = build("murcko", bucket_size=25, minimum_score=0.4, repeat=0.0)
+    later.load_state_dict(json.loads(json.dumps(filter_.state_dict())))
+    for each in (filter_, later):
+        assert each(batch[1:], np.array([0.8, 0.3]), [False, False]).tolist() == [0.0, 0.3]
+    half = build("murcko", bucket_size=25, minimum_score=0.4, repeat=0.5)
+    assert half(batch[:2], np.array([0.8, 0.8]), [True, False]).tolist() == [0.8, 0.4]
+    assert rewards(build("murcko"), ["Cc1ccccc1"] * 2, fresh=False) == [0.8, 0.8], "unless that is asked for"
+
+
+def test_scaffolds_are_as_similar_as_reinvent_has_them() -> None:
+    """Dice on RDKit's atom pairs, also of atoms far apart: d = 2 t / (1 + t)."""
+    from rdkit import DataStructs
+    from rdkit.Chem.AtomPairs import Pairs
+
+    far = [
+        read(text).molecule.mol  # type: ignore[union-attr]
+        for text in ("c1ccc(CCCCCCCCCCCCc2ccccn2)cc1", "c1ccc(CCCCCCCCCCCCCCCc2ccncc2)cc1", "c1ccccc1")
+    ]
+    name = SimilarityParameters().fingerprint
+    own = [fingerprint(mol, name, counts=True) for mol in far]
+    theirs = [Pairs.GetAtomPairFingerprint(mol) for mol in far]
+    for a, b in itertools.combinations(range(3), 2):
+        similarity = float(tanimoto(own[a], [own[b]])[0])
+        assert 2 * similarity / (1 + similarity) == pytest.approx(DataStructs.DiceSimilarity(theirs[a], theirs[b]))
+    short = [fingerprint(mol, "atom_pairs", counts=True) for mol in far[:2]]
+    assert float(tanimoto(short[0], short[1:])[0]) != pytest.approx(float(tanimoto(own[0], own[1:2])[0]), abs=0.01)
 
 
 def test_a_bucket_that_never_pays_is_refused() -> None:
