@@ -205,7 +205,7 @@ def _ratio_table(found: Results, calls: int) -> str:
         ratios = dict(_ratios(found, name, calls))
         corrected = dict(zip(ratios, holm([ratio.p for ratio in ratios.values()]), strict=True))
         for method, r in ratios.items():
-            interval = "-" if math.isnan(r.ratio) else f"{r.low:.3g} to {r.high:.3g}"
+            interval = "-" if math.isnan(r.low) else f"{r.low:.3g} to {r.high:.3g}"
             p = f"{r.p:.2g} ({corrected[method]:.2g})"
             title = f"{method} / {found.against}"
             lines.append(
@@ -236,9 +236,9 @@ def _notes(found: Results) -> str:
         f"- p beside a task: exact two-sided Mann-Whitney test against {found.against}, from {LEAST_SEEDS} seeds on "
         "(five against five give 0.0079 at least); in brackets after Holm's correction over tasks and methods\n"
         f"- over all tasks: geometric mean ratio, pairs of equal task and seed, {COUNT_OFFSET:g} added to counts and "
-        f"{SCORE_OFFSET:g} to scores; the interval is a bootstrap of the seeds within tasks; p is Wilcoxon's exact "
-        "signed-rank test over the pairs, in brackets after Holm's correction over the methods; a burden that one side "
-        "of a pair never reached is the largest difference there is, and leaves no ratio\n"
+        f"{SCORE_OFFSET:g} to scores; the interval is a bootstrap of the seeds within tasks, as wide as Student's t "
+        "has it for that few; p is Wilcoxon's exact signed-rank test over the pairs, in brackets after Holm's correction "
+        "over the methods; a burden that one side of a pair never reached is the largest difference there is, and leaves no ratio\n"
     )
     published = f"- {found.suite.published}\n" if found.suite.published else ""
     return meanings + (tests if found.others else "") + published

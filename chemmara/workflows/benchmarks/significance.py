@@ -8,13 +8,18 @@ from dataclasses import dataclass
 
 RESAMPLES = 10_000
 COUNT_OFFSET, SCORE_OFFSET = 0.5, 0.001
+LEAST_PAIRS = 2
+"""Pairs of a task from which its spread can be told."""
+DIGITS = 12
+"""Decimals of a log-ratio that are more than rounding: equal ratios of other numbers are ties."""
 
 
 @dataclass(frozen=True)
 class Ratio:
     """Geometric mean ratio of one method to another over tasks, its 95 % bootstrap interval, and the exact p.
 
-    The first three are NaN where one side of a pair is infinite: a burden that was never reached.
+    The first three are NaN where one side of a pair is infinite: a burden that was never reached. The interval is NaN
+    where a task has one pair alone, which says nothing of other seeds.
     """
 
     ratio: float
@@ -37,7 +42,7 @@ def log_ratios(
         for seed in sorted(one[task].keys() & other.get(task, {}).keys()):
             a, b = one[task][seed], other[task][seed]
             if not (math.isnan(a) or math.isnan(b) or (math.isinf(a) and math.isinf(b))):
-                found.setdefault(task, []).append(_log(a, offset) - _log(b, offset))
+                found.setdefault(task, []).append(round(_log(a, offset) - _log(b, offset), DIGITS))
     return found
 
 
@@ -48,24 +53,40 @@ def _log(value: float, offset: float) -> float:
 def compare_pairs(by_task: Mapping[str, Sequence[float]], resamples: int = RESAMPLES) -> Ratio:
     """The mean over tasks of the mean log-ratio, as a ratio. ValueError without a pair.
 
-    The interval is the percentile bootstrap with seeds resampled within each task: it says what other seeds would have
-    given on these tasks. p is of :func:`signed_rank` over all pairs. [Efron and Tibshirani 1993, chapter 13]
+    The interval says what other seeds would have given on these tasks. It is a percentile bootstrap with seeds
+    resampled within each task; for samples as small as these the deviations are those of an unbiased variance (n/(n-1)
+    times that of the resampled means) and of Student's t (each over the root of a random chi2/df, with Satterthwaite's
+    degrees of freedom). Without that a nominal 95 % are 76 to 90 %. p is of :func:`signed_rank` over all pairs. [Efron
+    and Tibshirani 1993, chapters 12 and 13]
     """
-    import numpy as np
-
     if not by_task:
         raise ValueError("no task has a pair of runs")
     flat = [value for values in by_task.values() for value in values]
     if not all(map(math.isfinite, flat)):
         return Ratio(math.nan, math.nan, math.nan, len(flat), signed_rank(flat))
-    draws = np.zeros(resamples)
-    rng = np.random.default_rng(0)
-    for values in by_task.values():
-        array = np.asarray(values)
-        draws += array[rng.integers(len(array), size=(resamples, len(array)))].mean(axis=1)
-    low, high = np.exp(np.quantile(draws / len(by_task), [0.025, 0.975]))
     mean = math.fsum(math.fsum(values) / len(values) for values in by_task.values()) / len(by_task)
-    return Ratio(math.exp(mean), float(low), float(high), len(flat), signed_rank(flat))
+    low, high = (mean + edge for edge in _interval(list(by_task.values()), resamples))
+    return Ratio(math.exp(mean), math.exp(low), math.exp(high), len(flat), signed_rank(flat))
+
+
+def _interval(tasks: Sequence[Sequence[float]], resamples: int) -> tuple[float, float]:
+    """The edges of the interval about the mean over tasks of their means, as deviations from it."""
+    import numpy as np
+
+    if any(len(values) < LEAST_PAIRS for values in tasks):
+        return math.nan, math.nan
+    draws, parts, rng = np.zeros(resamples), [], np.random.default_rng(0)
+    for values in tasks:
+        array = np.asarray(values)
+        n, deviations = len(array), array - array.mean()
+        draws += deviations[rng.integers(n, size=(resamples, n))].mean(axis=1) * math.sqrt(n / (n - 1))
+        parts.append((float(array.var(ddof=1)) / n, n - 1))
+    total = math.fsum(part for part, _ in parts)
+    if not total:
+        return 0.0, 0.0
+    freedom = total**2 / math.fsum(part**2 / each for part, each in parts)
+    low, high = np.quantile(draws / len(tasks) / np.sqrt(rng.chisquare(freedom, resamples) / freedom), [0.025, 0.975])
+    return float(low), float(high)
 
 
 def signed_rank(differences: Sequence[float]) -> float:
