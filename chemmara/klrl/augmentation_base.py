@@ -58,6 +58,8 @@ class Samples:
     """int64: the label of the sample's mode (a scaffold, a cluster), the same number through the whole run."""
     molecule: Tensor | None = None
     """int64: the label of the sample's molecule, the same number through the whole run."""
+    learned: Tensor | None = None
+    """bool: the objective learns from it, invalid text at reward 0 included; None: those that count."""
     string: Tensor | None = None
     """int64: the label of the sampled string, the same number through the whole run."""
 
@@ -128,7 +130,8 @@ class Augmentation:
         """The augmented reward of a batch.
 
         ``beta``: KL strength, reward units per nat, finite and >= 0. The rest is :class:`Moment`'s.
-        Rows that do not count keep their reward, NaN included, and have no part in the others'.
+        Rows that do not count keep their reward, NaN included, and have no part in the others'; to a change of the
+        whole batch the rows that are ``learned`` count.
         """
         if not (math.isfinite(beta) and beta >= 0):
             raise ValueError(f"beta must be finite and not negative, got {beta}")

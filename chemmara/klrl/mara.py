@@ -105,6 +105,10 @@ class Mara(Augmentation):
         if beta == 0:
             return samples.reward, None
         keep = usable(samples, good)
+        if self.looks_at_buffer and moment.buffer is not None:
+            check_shapes(moment.buffer)
+            self._meet(moment.buffer, tau)
+        self._meet(samples, tau)
         samples = replace(samples, mode_log_ref=self._log_cost(samples, keep, tau))
         anchor = self._anchor(samples, keep, tau, moment)
         if anchor is None:
@@ -116,6 +120,9 @@ class Mara(Augmentation):
             gap = self._level(samples.reward) - self._level(samples.reward.new_tensor(anchor.reward))
             reward = (reward + gap).where(keep, reward)
         return reward, anchor
+
+    def _meet(self, samples: Samples, tau: float) -> None:
+        """Take note of samples before any cost is asked for."""
 
     def _log_cost(self, samples: Samples, keep: Tensor, tau: float) -> Tensor:
         """(B,) nats: what is made equal over the kept rows, log m itself."""
@@ -134,7 +141,6 @@ class Mara(Augmentation):
         rule, buffer = self.parameters.anchor, moment.buffer
         reward, mode = samples.reward, samples.mode_log_ref
         if rule == "buffer" and buffer is not None:
-            check_shapes(buffer)
             in_buffer = usable(buffer, reaches(buffer, tau))
             reward = torch.cat([reward, buffer.reward])
             mode = torch.cat([mode, self._log_cost(buffer, in_buffer, tau)])

@@ -72,7 +72,8 @@ class MaraModes(Mara):
 
     where A(M) are the good members of the mode M of y, and c(y) is their mass under the prior, the sum of m over A(M)
     (``within = "reference"``), or |A(M)| m(y) (``flat``); z is the good sample of highest c (ties: the higher reward).
-    Under reverse KL, with s = 0, each mode's mass is c(z) exp(R(z)/beta); within a mode it is proportional to pi_ref,
+    Under reverse KL, with s = 0, each mode's mass is c(z) exp(R(z)/beta), with ``spelling = "canonical"`` that of the
+    canonical strings alone; within a mode it is proportional to pi_ref,
     or flat (:func:`chemmara.klrl.targets.mara_modes_target`). Modes of one member: ``mara``. For the batch anchor and a
     fixed tau no good sample falls below tau.
 
@@ -93,22 +94,23 @@ class MaraModes(Mara):
         super().__init__(*args, **settings)
         self._members = ModeMembers()
 
-    def _log_cost(self, samples: Samples, keep: Tensor, tau: float) -> Tensor:
+    def _meet(self, samples: Samples, tau: float) -> None:
         unit = "string" if self.spelling == "sampled" else "molecule"
         labels = wanted(getattr(samples, unit), f"the label of each {unit}", self._NAME)
         every = wanted(samples.mode, "the label of each mode", self._NAME)
         met = usable(samples, samples.counts)
-        # tau in the rewards' precision, as in `reaches`.
-        bound = float(samples.reward.new_tensor(tau))
         self._members.add(
             every[met].tolist(),
             labels[met].tolist(),
             samples.mode_log_ref[met].tolist(),
             samples.reward[met].tolist(),
-            bound,
+            _bound(samples, tau),
         )
+
+    def _log_cost(self, samples: Samples, keep: Tensor, tau: float) -> Tensor:
+        every = wanted(samples.mode, "the label of each mode", self._NAME)
         modes, log_m = every[keep].tolist(), samples.mode_log_ref[keep]
-        good = {mode: self._members.good(mode, bound) for mode in dict.fromkeys(modes)}
+        good = {mode: self._members.good(mode, _bound(samples, tau)) for mode in dict.fromkeys(modes)}
         if self.parameters.within == "flat":
             cost = log_m + log_m.new_tensor([math.log(len(good[mode])) for mode in modes])
         else:
@@ -123,6 +125,11 @@ class MaraModes(Mara):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
         self._members.load_state_dict(state.get("members", {}))
+
+
+def _bound(samples: Samples, tau: float) -> float:
+    """tau in the rewards' precision, as in :func:`chemmara.klrl.thresholds.reaches`."""
+    return float(samples.reward.new_tensor(tau))
 
 
 def _logsumexp(values: list[float]) -> float:

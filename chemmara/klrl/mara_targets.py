@@ -108,7 +108,8 @@ def mara_modes_target(
 
     With z the good string of highest c (ties: the higher reward), G(y) \propto pi_ref(y)/c(y) * c(z) exp(R(z)/beta) on
     good strings and pi_ref exp(R/beta) on the others. So each mode with a good member has the one mass
-    c(z) exp(R(z)/beta), however many members it has; within a mode G is proportional to pi_ref, or flat. Where every
+    c(z) exp(R(z)/beta) (``canonical``: on the canonical strings of its members alone, other spellings have theirs
+    beside it), however many members it has; within a mode G is proportional to pi_ref, or flat. Where every
     mode has one member both are :func:`mara_target`; with one mode for all ``flat`` is, and ``reference`` raises
     rewards to R(z). Members count once each as ``spelling`` has it: strings, or molecules. ``prior_share``, graded
     thresholds (a member then has exp((tau_l - tau_l(z))/beta) times its part of the mode's mass) and the forward forms

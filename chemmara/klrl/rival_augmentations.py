@@ -21,12 +21,17 @@ if TYPE_CHECKING:
 
 
 class RewardChange(Augmentation):
-    """Base: a subclass writes ``_changed``, of the counting rows alone."""
+    """Base: a subclass writes ``_changed``, of the rows that the objective learns from.
+
+    These are the batch of the formulas: n, its mean, its shares and ranks have invalid text in them, at reward 0 and
+    each a mode of its own, as the objective has it in its baseline.
+    """
 
     def _augment(
         self, samples: Samples, good: Tensor, tau: float, beta: float, moment: Moment
     ) -> tuple[Tensor, Anchor | None]:
-        keep = samples.counts & samples.reward.isfinite()
+        learned = samples.counts if samples.learned is None else samples.learned
+        keep = learned & samples.reward.isfinite()
         if not bool(keep.any()):
             return samples.reward, None
         changed = self._changed(samples, keep, good[keep])
@@ -38,12 +43,13 @@ class RewardChange(Augmentation):
 
 
 def _counts(samples: Samples, keep: Tensor, by: str) -> tuple[Tensor, int]:
-    """How many of the kept rows have the mode of each, (n,) int64, and the number of different modes."""
+    """How many of the kept rows have the mode of each, (n,) int64; the number of modes, invalid text having none."""
     import torch
 
-    modes = wanted(samples.mode, "the label of each mode", by)[keep]
-    _, place, counts = torch.unique(modes, return_inverse=True, return_counts=True)
-    return counts[place], len(counts)
+    valid = samples.counts[keep]
+    modes = wanted(samples.mode, "the label of each mode", by)[keep][valid]
+    _, place, of_mode = torch.unique(modes, return_inverse=True, return_counts=True)
+    return torch.ones_like(valid, dtype=torch.int64).masked_scatter(valid, of_mode[place]), len(of_mode)
 
 
 class IpsParameters(ModeParameters):
@@ -52,8 +58,8 @@ class IpsParameters(ModeParameters):
     floor: float = Field(default=0.0, ge=0, le=1, description="smallest share of the batch that a mode is taken for")
     normalize: bool = Field(
         default=True,
-        description="divide by the number of modes in the batch, so that the weights have mean 1; false: as published, "
-        "for an objective that divides by the standard deviation",
+        description="divide by the number of modes in the batch, so that the weights of the molecules have mean 1; "
+        "false: as published, for an objective that divides by the standard deviation",
     )
 
 
@@ -61,7 +67,7 @@ class IpsParameters(ModeParameters):
 class Ips(RewardChange):
     r"""Inverse propensity: R~ = R / max(p(o), floor), p(o) the share of the batch whose mode is that of the sample.
 
-    ``normalize`` divides it by the number of modes in the batch. Without it and floor, with q the agent's probability
+    ``normalize`` makes the mean weight of the batch's molecules 1. Without it and floor, with q the agent's probability
     of y's mode, E[R~ | y] = R(y) (1 - (1 - q)^n) / q in a batch of n: the agent's mean reward becomes the sum over
     modes of their mean reward times the chance to be met. Modes are scaffolds or clusters; if each string were one of
     its own, p = 1/n and nothing would change. Replay: p is that of the replayed batch. [IPS-GRPO, arXiv 2601.21669]
@@ -71,8 +77,10 @@ class Ips(RewardChange):
 
     def _changed(self, samples: Samples, keep: Tensor, good: Tensor) -> Tensor:
         counts, modes = _counts(samples, keep, "ips")
-        share = (counts.double() / len(counts)).clamp(min=self.parameters.floor)
-        weight = 1 / (share * modes) if self.parameters.normalize else 1 / share
+        weight = 1 / (counts.double() / len(counts)).clamp(min=self.parameters.floor)
+        valid = int(samples.counts[keep].sum())
+        if self.parameters.normalize and valid:
+            weight *= valid / (len(counts) * modes)
         return samples.reward[keep] * weight
 
 
@@ -118,12 +126,12 @@ class DifferentialSmoothingParameters(Parameters):
 class DifferentialSmoothing(RewardChange):
     r"""Differential smoothing: R~ = R - g_p log pi(y) if R >= tau, R + g_n log pi(y) otherwise, log pi held constant.
 
-    Each sample's R~ depends on itself alone, so every objective but ``grpo`` with its deviation and those on the best
-    of the batch descend their J plus - g_p sum_correct pi (log pi - 1) + g_n sum_others pi (log pi - 1): entropy for
-    the correct, its opposite for the rest. Under reverse KL stationary where log pi = (beta log pi_ref + R - c) /
-    (beta + g_p) on the correct and (beta log pi_ref + R - c) / (beta - g_n) on the rest, c the number that normalises
-    it, for g_n < beta. Replay: log pi is that of the present agent; only trajectory_balance and vargrad keep this
-    target. [arXiv 2511.19942]
+    Each sample's R~ depends on itself alone, so every objective but ``grpo`` with its deviation or its lengths and
+    those on the best of the batch ascend their J plus - g_p sum_correct pi (log pi - 1) + g_n sum_others pi
+    (log pi - 1): entropy for the correct, its opposite for the rest, invalid text among them. Under reverse KL
+    stationary where log pi = (beta log pi_ref + R - c) / (beta + g_p) on the correct and (beta log pi_ref + R - c) /
+    (beta - g_n) on the rest, c the number that normalises it, for g_n < beta. Replay: log pi is that of the present
+    agent; only trajectory_balance and vargrad keep this target. [arXiv 2511.19942]
     """
 
     parameters: DifferentialSmoothingParameters
@@ -151,8 +159,8 @@ class UniquenessParameters(ModeParameters):
 class Uniqueness(RewardChange):
     r"""Uniqueness-aware advantage: R~ = b + (R - b) f^-alpha, f the number of the batch's samples of the same mode.
 
-    b is the batch's mean reward, so that the advantage R - b is what f^-alpha scales: a crowded mode is rewarded less
-    above the mean, and punished less below it. Replay: f and b are those of the replayed batch.
+    b is the batch's mean reward (invalid text has 0), so that the advantage R - b is what f^-alpha scales: a crowded
+    mode is rewarded less above the mean, and punished less below it. Replay: f and b are those of the replayed batch.
     """
 
     parameters: UniquenessParameters

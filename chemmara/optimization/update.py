@@ -91,6 +91,7 @@ class Update:
             counts=torch.from_numpy(valid & learnable).to(device),
             distinct=torch.from_numpy(batch.distinct.copy()).to(device),
             log_agent=agent_log_prob.detach(),
+            learned=torch.from_numpy(learnable.copy()).to(device),
             **sample_labels(self.modes, batch.smiles, unpadded(batch.ids), device),
         )
         parameters = self.strength.applied(self.objective_parameters)

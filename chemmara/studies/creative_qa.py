@@ -177,6 +177,7 @@ class _Run:
             counts=counts & batch.finished,  # an answer that was cut off is no anchor, and is not raised
             distinct=torch.tensor(first_in_group(batch.texts, group), device=reward.device),
             log_agent=batch.log_prob,
+            learned=counts,
         )
         strength = self.parameters.prior_strength
         augmented = augment_groups(self.table, samples, group, strength, self.settings.quantile_over)

@@ -144,6 +144,7 @@ class _Run:
             counts=answer > 0,
             distinct=torch.tensor([mode not in modes[:row] for row, mode in enumerate(modes)], device=prior.device),
             log_agent=batch.log_prob,
+            learned=torch.ones_like(answer, dtype=torch.bool),
             mode=answer,
             molecule=answer,
             string=torch.tensor(strings, device=prior.device),

@@ -250,3 +250,21 @@ def test_missing_labels_and_bad_settings_are_named() -> None:
     assert wanted is not None
     assert (wanted.mode, wanted.similarity) == ("cluster", 0.4)
     assert build_augmentation({"name": "mara"}, 0.7).modes is None
+
+
+def test_what_only_the_buffer_holds_counts_in_the_first_batch_too() -> None:
+    """A buffer of seeds or offspring has members that no batch has shown: their mode's cost is whole at once."""
+    ones = torch.ones(2, dtype=torch.bool)
+
+    def made(log_ref: list[float], reward: list[float], molecules: list[int]) -> Samples:
+        mass, size = torch.tensor(log_ref, dtype=DOUBLE), len(log_ref)
+        label = torch.tensor(molecules)
+        return Samples(
+            torch.tensor(reward, dtype=DOUBLE), mass, mass, ones[:size], ones[:size],
+            mode=torch.full((size,), 7), molecule=label, string=label,
+        )  # fmt: skip
+
+    buffer, batch = made([-20.0, -20.0], [0.9, 0.9], [1, 2]), made([-25.0], [0.8], [3])
+    augmentation = modes(anchor="buffer")
+    found = [augmentation(batch, 0.01, buffer=buffer).reward.tolist() for _ in range(2)]
+    assert found == [[pytest.approx(0.9)], [pytest.approx(0.9)]], "the anchor is in its own mode, so R~ = R(z)"

@@ -164,3 +164,51 @@ def test_what_is_needed_is_named() -> None:
             build_augmentation({"name": name}, 0.7)(bare, BETA)
     with pytest.raises(ConfigError, match="did you mean 'similarity'"):
         build_augmentation({"name": "ips", "similarty": 0.3})
+
+
+# Invalid text: it is learned from at reward 0, and so it is of the batch that n, shares, ranks and means speak of.
+VALID = torch.tensor([False, True, True, True])
+PAID = torch.tensor([0.0, 1.0, 0.6, 0.5], dtype=DOUBLE)
+
+
+def with_invalid(name: str, index: Tensor, **options: object) -> Tensor:
+    ones = torch.ones(len(index), dtype=torch.bool)
+    batch = Samples(
+        PAID[index], LOG_REF[index], LOG_REF[index], VALID[index], ones,
+        log_agent=LOG_PI[index], mode=MODE[index], learned=ones,
+    )  # fmt: skip
+    return build_augmentation({"name": name, **options}, 0.55)(batch, BETA).reward
+
+
+def expected_of(token: int, size: int, name: str, **options: object) -> float:
+    """E[R~ | the first sample is ``token``] over all batches."""
+    total = 0.0
+    for rest in itertools.product(range(4), repeat=size - 1):
+        index = torch.tensor([token, *rest])
+        total += float(PI[index[1:]].prod() * with_invalid(name, index, **options)[0])
+    return total
+
+
+@pytest.mark.parametrize("token", [1, 2, 3])
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_expected_rewards_beside_invalid_text_are_those_of_the_formulas(token: int, size: int) -> None:
+    q = float(PI[(MODE[token] == MODE) & VALID].sum())
+    ips = float(PAID[token]) * (1 - (1 - q) ** size) / q
+    assert expected_of(token, size, "ips", normalize=False) == pytest.approx(ips)
+    less, tied = float(PI[LOG_PI[token] > LOG_PI].sum()), float(PI[LOG_PI[token] == LOG_PI].sum())
+    rank = (size - 1) / size * (less + tied / 2)
+    assert expected_of(token, size, "unlikeliness", strength=0.4) == pytest.approx(
+        float(PAID[token]) * (1 - 0.4 * rank)
+    )
+
+
+def test_invalid_text_is_in_the_mean_and_is_one_of_the_rest() -> None:
+    index = torch.tensor([1, 1, 3, 2, 0, 0])
+    mean = PAID[index].mean()
+    crowd = torch.tensor([3, 3, 3, 1, 1, 1], dtype=DOUBLE) ** -0.5
+    torch.testing.assert_close(with_invalid("uniqueness", index), mean + (PAID[index] - mean) * crowd)
+    found = with_invalid("differential_smoothing", index, correct=0.01, incorrect=0.02)
+    slope = torch.tensor([-0.01, -0.01, 0.02, -0.01, 0.02, 0.02], dtype=DOUBLE)
+    torch.testing.assert_close(found, PAID[index] + slope * LOG_PI[index])
+    weights = with_invalid("ips", index)[:4] / PAID[index][:4]
+    assert float(weights.mean()) == pytest.approx(1), "of the molecules, however much text is none"

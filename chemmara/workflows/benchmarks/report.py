@@ -237,8 +237,9 @@ def _notes(found: Results) -> str:
         "(five against five give 0.0079 at least); in brackets after Holm's correction over tasks and methods\n"
         f"- over all tasks: geometric mean ratio, pairs of equal task and seed, {COUNT_OFFSET:g} added to counts and "
         f"{SCORE_OFFSET:g} to scores; the interval is a bootstrap of the seeds within tasks, as wide as Student's t "
-        "has it for that few; p is Wilcoxon's exact signed-rank test over the pairs, in brackets after Holm's correction "
-        "over the methods; a burden that one side of a pair never reached is the largest difference there is, and leaves no ratio\n"
+        "has it for that few; p is Wilcoxon's exact signed-rank test over the pairs, in brackets after Holm's "
+        "correction over the methods; a burden that one side of a pair never reached is the largest difference there "
+        "is, and leaves no ratio\n"
     )
     published = f"- {found.suite.published}\n" if found.suite.published else ""
     return meanings + (tests if found.others else "") + published
