@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from chemmara.config import NoParameters, Parameters, check, merge, read_table, set_key
-from chemmara.errors import ConfigError, nearest
+from chemmara.errors import REINVENT_NAMES, ConfigError, nearest
 
 
 class Inner(Parameters):
@@ -218,3 +218,15 @@ def test_nearest() -> None:
     assert nearest("MARA", ["mara"]) == "; did you mean 'mara'?"
     assert nearest("zzz", ["qed", "logp"]) == "; valid: logp, qed"
     assert nearest("x", []) == ""
+    assert nearest("IdenticalMurckoScaffold", ["murcko", "none"]) == "; what REINVENT calls so is 'murcko' here"
+    assert nearest("similarity", ["similarity"]) == "; did you mean 'similarity'?"
+
+
+def test_what_reinvents_names_lead_to_is_there() -> None:
+    from chemmara.optimization.filters import DIVERSITY_FILTERS, BucketParameters
+    from chemmara.optimization.settings import _Head
+    from chemmara.scoring.component import COMPONENTS
+
+    known = {*COMPONENTS.names(), *DIVERSITY_FILTERS.names(), *_Head.model_fields, "methods", "reinvent"}
+    known |= {*BucketParameters.model_fields, "similarity"}
+    assert set(REINVENT_NAMES.values()) <= known

@@ -63,15 +63,13 @@ def import_(
     ] = None,
 ) -> None:
     """Convert a prior of REINVENT 4. The file is read without running any code of it."""
-    from chemmara.workflows.exchange import compare_log_probs, import_prior, read_log_probs
+    from chemmara.workflows.exchange import import_prior
 
-    if check is not None:
-        read_log_probs(check)  # a mistake there is found before the prior is written
-    done = import_prior(file, out)
+    done = import_prior(file, out, check)
     typer.echo(f"{done.architecture}, {done.tokens} tokens, written to {done.path}")
     typer.echo(f"REINVENT cuts its sequences at {done.max_sequence_length} tokens")
-    if check is not None:
-        found = compare_log_probs(out, check)
+    found = done.agreement
+    if found is not None:
         typer.echo(
             f"{found.molecules} log-probabilities: largest difference {found.plain:.1e} nats, "
             f"{found.padded:.1e} with the padding that REINVENT counts"

@@ -9,19 +9,25 @@ import os
 import platform
 import sys
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import chemmara
 from chemmara.config import Table
 from chemmara.errors import RunError, UserError
 from chemmara.optimization.columns import COLUMNS
+from chemmara.optimization.goal import changed_contents, score_change
+
+if TYPE_CHECKING:
+    from chemmara.optimization.settings import RunSettings
 
 LEDGER = "ledger.sqlite"
+METRICS = "metrics.csv"
 EXTENDABLE = ("oracle_budget", "max_steps", "max_hits")
 """The keys that say how long a run is: a finished run goes on where they are raised."""
 BUDGET_SPENT = "the oracle budget is spent"
@@ -78,25 +84,44 @@ class RunDirectory:
         except (OSError, ValueError):
             return {}
 
-    def check_same_config(self, table: Table) -> None:
-        """Raise :class:`UserError` if the directory's run has another config.
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything that another run here would write over."""
+        return self.finished or self.checkpoint.is_file() or _has_rows(self.path / METRICS)
 
-        [execution], [failure] and what the components say of failures may differ, and :data:`EXTENDABLE` be raised.
+    def check_same_config(self, settings: RunSettings, mended: bool = False) -> None:
+        """Raise :class:`UserError` if the directory's run has another config, or was scored by something else.
+
+        [execution], [failure], what the components say of failures and :data:`EXTENDABLE` may differ.
+        ``mended``: the contents of files and programs that components read and run may have changed.
         """
-        before = self.config()
-        if not before:
+        before, table = self.config(), settings.to_table()
+        if not before or not self.begun:
             return
-        free = ("execution", "failure", *EXTENDABLE)
+        free = ("execution", "failure", "scoring", *EXTENDABLE)
         changed = sorted(
-            key
-            for key in before.keys() | table.keys()
-            if key not in free and _essence(key, before.get(key)) != _essence(key, table.get(key))
+            key for key in before.keys() | table.keys() if key not in free and before.get(key) != table.get(key)
         )
+        change = score_change(self.manifest(), before.get("scoring"), settings.scoring)
+        if change.text:
+            changed = sorted([*changed, "scoring"])
         if changed:
             raise UserError(
                 f"'{self.path}' was begun with another config ({', '.join(changed)} differ); resume it with its own "
                 f"config, or choose another directory"
             )
+        if change and not mended:
+            raise UserError(
+                f"'{self.path}': what {changed_contents(change)} reads or runs has changed since the run began, and "
+                "the molecules of one run are scored alike; put it back, go on with --resume --retry-failed if it was "
+                "mended and gives the same values, or choose another directory"
+            )
+
+    def check_not_shorter(self, table: Table) -> None:
+        """Raise :class:`UserError` if the run was begun with more calls, steps or hits than ``table`` gives it."""
+        before = self.config()
+        if not before or not self.begun:
+            return
         for key in EXTENDABLE:
             if table.get(key, math.inf) < before.get(key, math.inf):
                 raise UserError(
@@ -104,22 +129,28 @@ class RunDirectory:
                     f"lowered to {table[key]}; resume it with its own config, or choose another directory"
                 )
 
-    def check_same_goal(self, table: Table, is_same_score: Callable[[Table, Table], bool]) -> None:
+    def check_same_goal(self, settings: RunSettings, mended: bool = False) -> None:
         """Raise :class:`UserError` if another run in ``root`` has another score or threshold: what lies together is
-        compared. ``is_same_score`` is asked where two [scoring] tables are not literally the same."""
+        compared. ``mended`` as in :meth:`check_same_config`."""
         for file in sorted(self.root.glob("*/seed-*/config.toml")):
-            try:
-                other = tomllib.loads(file.read_text(encoding="utf-8"))
-            except (OSError, ValueError):
+            seed = file.parent.name.removeprefix("seed-")
+            other = RunDirectory(self.root, file.parent.parent.name, int(seed) if seed.isdecimal() else -1)
+            table = other.config()
+            if not table or not other.begun:
                 continue
-            scores = [_essence("scoring", each.get("scoring")) for each in (other, table)]
-            changed = [key for key in ("threshold",) if other.get(key) != table.get(key)]
-            if scores[0] != scores[1] and not is_same_score(*scores):
-                changed.insert(0, "scoring")
+            change = score_change(other.manifest(), table.get("scoring"), settings.scoring)
+            changed = ["scoring"] if change.text else []
+            changed += ["threshold"] if table.get("threshold") != settings.head.threshold else []
             if changed:
                 raise UserError(
-                    f"'{self.root}' holds runs of another goal ({' and '.join(changed)} of '{file.parent}' differ): "
+                    f"'{self.root}' holds runs of another goal ({' and '.join(changed)} of '{other.path}' differ): "
                     "they could not be compared; choose another directory with -o"
+                )
+            if change and not mended:
+                raise UserError(
+                    f"'{self.root}' holds runs that were scored otherwise: what {changed_contents(change)} reads or "
+                    f"runs has changed since '{other.path}'; put it back, choose another directory with -o, or go on "
+                    "with --resume --retry-failed if it was mended and gives the same values"
                 )
 
     def write(self, name: str, text: str) -> None:
@@ -135,14 +166,13 @@ class RunDirectory:
         self.write("manifest.json", json.dumps(manifest, indent=2) + "\n")
 
 
-def _essence(key: str, value: Any) -> Any:
-    """What of a table of the config decides which molecules are good: [scoring] without its policy on failures."""
-    components = value.get("component") if key == "scoring" and isinstance(value, dict) else None
-    if not isinstance(components, list):
-        return value
-    policy = ("retry", "on_failure")
-    bare = [{k: v for k, v in c.items() if k not in policy} if isinstance(c, dict) else c for c in components]
-    return {**value, "component": bare}
+def _has_rows(file: Path) -> bool:
+    """Whether a table has a line below its header."""
+    try:
+        with open(file, encoding="utf-8", errors="replace") as stream:
+            return sum(1 for _ in islice(stream, 2)) > 1
+    except OSError:
+        return False
 
 
 def write_whole(path: Path, text: str) -> None:

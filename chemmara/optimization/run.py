@@ -16,7 +16,8 @@ import torch
 from chemmara.config import merge
 from chemmara.errors import RunError, UserError
 from chemmara.interrupts import Interrupts
-from chemmara.optimization.directory import MetricsFile, RunDirectory, now, versions
+from chemmara.optimization.directory import METRICS, MetricsFile, RunDirectory, now, versions
+from chemmara.optimization.goal import score_record
 from chemmara.optimization.learner import Learner, Steps
 from chemmara.optimization.screening import files_of
 from chemmara.optimization.seeds import read_seeds
@@ -56,12 +57,13 @@ def optimize_one(
     """
     watcher = watcher or Watcher()
     table = settings.to_table()
-    if directory.manifest() and not resume:
+    if directory.begun and not resume:
         raise UserError(f"'{directory.path}' holds a run already; go on with --resume, or choose another directory")
-    directory.check_same_config(table)
+    directory.check_same_config(settings, mended=retry_failed)
     if directory.finished and not directory.goes_on(table):
         watcher.say(f"{directory.key} is finished: nothing to do")
         return
+    directory.check_not_shorter(table)
     if directory.finished and not directory.checkpoint.is_file():
         raise UserError(f"'{directory.path}' cannot go on: its checkpoint is gone; choose another directory")
     with torch_settings(settings):
@@ -89,13 +91,15 @@ def _run(
         precision = _go_on_as_begun(settings, directory, precision)
     prior.precision = agent.precision = precision
     manifest = {**_manifest(settings, directory, device, table), "precision": precision}
-    if checkpoint:  # whatever has become of the agent that it began with: the weights are in the checkpoint
-        manifest["agent_sha256"] = directory.manifest().get("agent_sha256", manifest["agent_sha256"])
+    if checkpoint:
+        manifest |= _of_the_beginning(directory.manifest(), manifest)
+    if checkpoint:
+        _check_rows(directory, ledger, reached)
     # With these written down, config.toml gives the same molecules on a machine with other cores.
     directory.write_config(merge(table, {"execution": {"threads": torch.get_num_threads(), "precision": precision}}))
     directory.write_manifest(manifest)
     ledger.truncate(directory.key, after_step=reached)
-    metrics_file = MetricsFile(directory.path / "metrics.csv", keep_up_to=reached)
+    metrics_file = MetricsFile(directory.path / METRICS, keep_up_to=reached)
     watcher.start(directory, settings)
     for note in notes:
         watcher.say(note)
@@ -124,6 +128,29 @@ def _run(
         )
     _finish(settings, directory, ledger, learner, manifest)
     watcher.end(learner.stop_reason)
+
+
+def _of_the_beginning(begun: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """What a manifest keeps of an earlier one when the run goes on from its checkpoint."""
+    kept: dict[str, Any] = {}
+    if "agent_sha256" in begun:  # whatever has become of that file: the weights are in the checkpoint
+        kept["agent_sha256"] = begun["agent_sha256"]
+    before = list(begun.get("score_before", []))
+    if begun.get("score", now["score"]) != now["score"]:  # mended, as its user says
+        before.append(begun["score"])
+    return {**kept, "score_before": before} if before else kept
+
+
+def _check_rows(directory: RunDirectory, ledger: Ledger, reached: int) -> None:
+    """Raise :class:`UserError` for a ledger without the steps that the checkpoint comes after: molecules.csv, which is
+    written from it, would lose them."""
+    last = ledger.run_info(directory.key).last_step
+    if last < reached:
+        held = f"its rows end with step {last}" if last >= 0 else "it has no rows of it"
+        raise UserError(
+            f"'{directory.path}' has come to step {reached}, but {held} in '{ledger.path}'; put the run's own ledger "
+            "back (chemmara ledger merge takes the rows of another one in), or choose another directory"
+        )
 
 
 def _go_on_as_begun(settings: RunSettings, directory: RunDirectory, precision: Resolved) -> Resolved:
@@ -190,7 +217,9 @@ def _finish(
 ) -> None:
     try:
         history = {"run": directory.key, "steps": learner.step_number, "oracle_calls": learner.seen.calls}
-        save_policy(learner.agent, directory.path / "agent" / WEIGHTS, history=history)
+        longest = settings.agent.header().get("history", {}).get("max_sequence_length")  # of an imported prior
+        weights = directory.path / "agent" / WEIGHTS
+        save_policy(learner.agent, weights, history=history | ({"max_sequence_length": longest} if longest else {}))
         labels = list(settings.scoring.labels)
         write_molecules(
             ledger, directory.key, directory.path / "molecules.csv", directory.method, directory.seed, labels
@@ -198,10 +227,10 @@ def _finish(
         if learner.screen:
             manifest = {**manifest, "refused": dict(learner.screen.refused)}
             directory.write_manifest(manifest)
+        manifest |= {"end": now(), "stop_reason": learner.stop_reason, "hits": learner.seen.hits, **history}
         # The manifest's end is the mark of a finished run, so it comes after everything that a finished run holds.
-        write_report(directory.path)
-        end = {"end": now(), "stop_reason": learner.stop_reason, "hits": learner.seen.hits}
-        directory.write_manifest({**manifest, **end, **history})
+        write_report(directory.path, manifest=manifest)
+        directory.write_manifest(manifest)
     except OSError as error:
         raise RunError(f"'{directory.path}' could not be written: {error.strerror}; go on with --resume") from None
 
@@ -213,6 +242,7 @@ def _manifest(
         "method": directory.method,
         "seed": directory.seed,
         "labels": list(settings.scoring.labels),
+        "score": score_record(settings.scoring),
         "threshold": settings.head.threshold,
         "oracle_budget": settings.head.oracle_budget,
         "objective": settings.objective[0].name,

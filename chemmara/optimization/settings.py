@@ -18,7 +18,7 @@ from chemmara.optimization.filters import DIVERSITY_FILTERS
 from chemmara.optimization.screening import SCREENS, ScreenRule, ScreenSettings, check_screen
 from chemmara.optimization.seeds import read_seeds
 from chemmara.optimization.tables import ExecutionSettings, GeneticSettings, ReplaySettings
-from chemmara.policies.catalog import Prior, find_prior
+from chemmara.policies.catalog import Prior, bundled, find_prior
 from chemmara.policies.device import check_device
 from chemmara.policies.policy import POLICIES
 from chemmara.scoring.cluster_settings import check_installed
@@ -97,7 +97,7 @@ class RunSettings:
             diversity_filter=DIVERSITY_FILTERS.build_parameters(head.diversity_filter, "diversity_filter"),
             screen=check_screen(head.screen, folder, head.threshold),
             scoring=scoring or ScoringSettings.parse(head.scoring, folder=folder),
-            seed_molecules=_seeds(head.replay, folder, prior),
+            seed_molecules=_seeds(head, folder, prior),
         )
         check_execution(head.execution)
         _check_augmentation(head.augmentation, objective[1], head.replay)
@@ -242,17 +242,26 @@ def _agent(text: str | None, folder: Path, prior: Prior) -> Prior:
 
 
 def _is_path(text: str) -> bool:
+    """Whether ``find_prior`` takes it for one: the names of bundled priors come first."""
+    if text in {prior.name for prior in bundled()}:
+        return False
     return "/" in text or "\\" in text or text.endswith(".safetensors") or Path(text).exists()
 
 
-def _seeds(replay: ReplaySettings, folder: Path, prior: Prior) -> Path | None:
+def _seeds(head: _Head, folder: Path, prior: Prior) -> Path | None:
+    replay = head.replay
     if replay.seed_molecules is None:
         return None
     if not replay.used:
         raise ConfigError("replay.seed_molecules: seeds are learned from by replay; set replay.updates to 1 or more")
     path = Path(replay.seed_molecules).expanduser()
     path = folder / path if not path.is_absolute() and (folder / path).exists() else path
-    read_seeds(path, prior.vocabulary())
+    seeds, _ = read_seeds(path, prior.vocabulary())
+    if len(seeds) >= head.oracle_budget:
+        raise ConfigError(
+            f"replay.seed_molecules: the {len(seeds):,} molecules of '{path}' are scored first, and oracle_budget = "
+            f"{head.oracle_budget:,} leaves no call for others; raise it, or give fewer molecules"
+        )
     return path
 
 

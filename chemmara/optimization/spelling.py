@@ -12,7 +12,7 @@ from chemmara.chemistry.molecules import randomize
 from chemmara.klrl.augmentation import Spelling
 from chemmara.language.tokenizers import UnreadableText
 from chemmara.language.vocabulary import pad
-from chemmara.optimization.labels import label
+from chemmara.optimization.labels import label, unpadded
 from chemmara.optimization.repeats import once_each
 from chemmara.optimization.replay import Remembered
 from chemmara.policies.policy import Policy
@@ -72,9 +72,10 @@ def mode_log_ref(
 
     ``smiles``: canonical ones, None where ``texts`` has no molecule.
 
-    The last one is a lower bound: the sum over the distinct ones among the sampled string, the canonical string and
-    ``RANDOM_SPELLINGS`` random ones (``seeds`` (B,) settles which), as far as the vocabulary has them. A prior trained
-    on canonical SMILES has nearly all of its mass there. Rows without a molecule keep ``log_ref``.
+    The last one is a lower bound: the sum over the distinct ones, token by token, among the sampled string, the
+    canonical string and ``RANDOM_SPELLINGS`` random ones (``seeds`` (B,) settles which), as far as the vocabulary has
+    them. A prior trained on canonical SMILES has nearly all of its mass there. Rows without a molecule keep
+    ``log_ref``.
     """
     if spelling == "sampled" or not len(texts):
         return log_ref
@@ -87,12 +88,13 @@ def mode_log_ref(
             [randomize(own, seed + number) if own else text for own, text, seed in zip(smiles, texts, seeds)]
         )
     parts = [log_ref]
-    for number in range(1, len(columns)):
-        repeated = [
-            any(columns[earlier][row] == text for earlier in range(number)) for row, text in enumerate(columns[number])
-        ]
-        spelled, unwritable = encode_texts(prior, columns[number], ids)
-        left_out = torch.tensor(repeated) | torch.tensor(unwritable)
+    # By ids: other SMILES may be one text in the policy's own tokens, as Kekule and aromatic ones are in SELFIES.
+    met = [{row} for row in unpadded(ids)]
+    for column in columns[1:]:
+        spelled, unwritable = encode_texts(prior, column, ids)
+        rows = unpadded(spelled)
+        left_out = torch.tensor([row in before for row, before in zip(rows, met)]) | torch.tensor(unwritable)
+        met = [before | {row} for row, before in zip(rows, met)]
         parts.append(
             once_each(prior.log_prob, spelled).to(log_ref).masked_fill(left_out.to(log_ref.device), -torch.inf)
         )

@@ -71,8 +71,9 @@ class Update:
         ``buffer``: what the replay buffer holds, for anchors that look at it. ``learned``: the objective's own
         parameters. ``budget_spent``: share of the oracle budget, for thresholds that follow it.
         """
-        valid, learnable = batch.valid, batch.learnable
         prior_log_prob, device = batch.prior_log_prob, batch.prior_log_prob.device
+        # A string that the prior excludes is infinitely far from it: one would make the whole batch's loss infinite.
+        valid, learnable = batch.valid, batch.learnable & prior_log_prob.isfinite().cpu().numpy()
         log_ref_seeds = self.rng.integers(2**31 - 16, size=len(batch.texts)).tolist()
         modes = mode_log_ref(
             self.prior,

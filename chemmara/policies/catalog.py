@@ -81,6 +81,11 @@ def find_prior(where: str | Path) -> Prior:
                 return Prior(path.name, candidate)
         raise UserError(f"directory '{path}' holds no prior (no {WEIGHTS})")
     if path.is_file():
+        if path.suffix.lower() == ".prior":
+            raise UserError(
+                f"'{path}' is named like a prior of REINVENT; chemmara priors import {path} -o DIR makes one of "
+                "chemmara"
+            )
         return Prior(path.stem, path)
     hint = nearest(str(where), by_name)
     raise UserError(f"unknown prior '{where}': neither a bundled prior nor a file or directory{hint}")

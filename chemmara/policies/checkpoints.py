@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import pickle
+import shutil
 import time
 import warnings
 from collections.abc import Iterator
@@ -22,6 +24,8 @@ from chemmara.policies.memory import give_back_memory
 
 LAST = "last.ckpt"
 TOGETHER_EVERY = 10
+LEAST_FREE = 2**16
+"""Bytes of a disk below which it is full."""
 
 
 @contextmanager
@@ -57,8 +61,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             os.replace(temporary, target)
             sync_directory(target.parent)
         except (OSError, RuntimeError) as error:
+            # torch says of a full disk that a position is unexpected.
+            full = isinstance(error, RuntimeError) and shutil.disk_usage(target.parent).free < LEAST_FREE
             temporary.unlink(missing_ok=True)
-            raise RunError(f"checkpoint '{target}' could not be written: {_reason(error)}") from None
+            reason = os.strerror(errno.ENOSPC) if full else _reason(error)
+            raise RunError(f"checkpoint '{target}' could not be written: {reason}") from None
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
         return read_checkpoint(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,21 +52,24 @@ class _Steps:
     fresh: list[float]  # molecules that are new to the run, as a share of the valid rows
 
 
-def write_report(run: Run | str | Path, out: str | Path | None = None) -> Path:
+def write_report(
+    run: Run | str | Path, out: str | Path | None = None, manifest: Mapping[str, Any] | None = None
+) -> Path:
     """Write the report of a run (default: report.html in its directory); the path.
 
-    Raises :class:`UserError` if there is no such run or the place cannot be written, RunError for a full disk.
+    ``manifest``: what the run's is going to be, where that file is to be written last. Raises :class:`UserError` if
+    there is no such run or the place cannot be written, RunError for a full disk.
     """
     run = run if isinstance(run, Run) else find_run(run)
     path = Path(out) if out is not None else (run.directory or run.source.parent) / "report.html"
-    page = render(run)
+    page = render(run, manifest)
     with replacing(path) as stream:
         stream.write(page)
     return path
 
 
-def render(run: Run) -> str:
-    """The page as text."""
+def render(run: Run, manifest: Mapping[str, Any] | None = None) -> str:
+    """The page as text; ``manifest`` takes the place of the file's."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -75,6 +78,8 @@ def render(run: Run) -> str:
     threshold = run.threshold if run.threshold is not None else DEFAULT_THRESHOLD
     counted = digest(run)
     (values,) = measure(counted, [threshold])
+    if manifest is None:
+        manifest = read_manifest(run.directory) if run.directory else {}
     return environment.get_template(TEMPLATE).render(
         run=run,
         threshold=threshold,
@@ -84,7 +89,7 @@ def render(run: Run) -> str:
         curves=_curves(run, counted, threshold),
         molecules=list(_molecules(run, _top(run))),
         settings=list(_settings(run)),
-        manifest=list(_flat(read_manifest(run.directory))) if run.directory else [],
+        manifest=list(_flat(manifest)),
         columns=COLUMN_MEANINGS,
         metrics=METRICS,
     )

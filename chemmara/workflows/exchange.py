@@ -29,12 +29,14 @@ class Imported:
     architecture: str
     tokens: int
     max_sequence_length: int
+    agreement: Agreement | None = None
 
 
-def import_prior(file: str | Path, out: str | Path) -> Imported:
+def import_prior(file: str | Path, out: str | Path, check: str | Path | None = None) -> Imported:
     """Convert a REINVENT 4 ``.prior`` into a prior's directory ``out``; no code of the file runs.
 
-    Raises :class:`UserError` with what was refused or is wrong, and for a directory that holds a prior already.
+    ``check``: a table for :func:`compare_log_probs`, read and compared before anything is written. Raises
+    :class:`UserError` with what was refused or is wrong, and for a directory that holds a prior already.
     """
     out = Path(out)
     check_directory(out)
@@ -42,18 +44,21 @@ def import_prior(file: str | Path, out: str | Path) -> Imported:
         raise UserError(f"'{out}' holds a prior already; choose another directory")
     if str(out) in [prior.name for prior in bundled()]:
         raise UserError(f"'{out}' is the name of a bundled prior; choose another directory")
+    if check is not None:
+        read_log_probs(check)  # a mistake there is said first
     from chemmara.policies.reinvent import read_reinvent, to_policy
     from chemmara.policies.storage import save_policy
 
     prior = read_reinvent(file)
     policy = to_policy(prior)
+    agreement = _agreement(policy, check) if check is not None else None
     history = {
         "imported_from": "REINVENT 4", "file": Path(file).name, "max_sequence_length": prior.max_sequence_length,
         "metadata": prior.metadata,
     }  # fmt: skip
     save_policy(policy, out / WEIGHTS, history=history)
     (out / CARD).write_text(_card(policy, history), encoding="utf-8")
-    return Imported(out / WEIGHTS, policy.architecture, len(policy.vocabulary), prior.max_sequence_length)
+    return Imported(out / WEIGHTS, policy.architecture, len(policy.vocabulary), prior.max_sequence_length, agreement)
 
 
 def _card(policy: Any, history: dict[str, Any]) -> str:
@@ -109,14 +114,18 @@ def compare_log_probs(prior: str | Path, table: str | Path) -> Agreement:
     molecule beside it. ``plain`` compares the log-probability of each sequence up to its end token, ``padded`` what
     REINVENT would report for the whole table as one batch. Raises :class:`UserError`.
     """
+    from chemmara.policies.storage import load_policy
+
+    return _agreement(load_policy(prior), table)
+
+
+def _agreement(policy: Any, table: str | Path) -> Agreement:
     import torch
 
     from chemmara.language.tokenizers import UnreadableText
     from chemmara.language.vocabulary import END, PAD
-    from chemmara.policies.storage import load_policy
 
     texts, expected = read_log_probs(table)
-    policy = load_policy(prior)
     policy.precision = "float32"
     try:
         ids = torch.from_numpy(policy.vocabulary.encode_batch(texts))
@@ -134,11 +143,13 @@ def read_log_probs(path: str | Path) -> tuple[list[str], NDArray[np.float64]]:
         with open(path, newline="", encoding="utf-8-sig") as stream:
             rows = list(csv.DictReader(stream))
         values = np.array([float(row["log_prob"]) for row in rows])
+        if not np.isfinite(values).all():
+            raise ValueError("nan")
         texts = [row["SMILES"] for row in rows]
     except FileNotFoundError:
         raise UserError(f"file '{path}' does not exist") from None
     except (KeyError, ValueError, TypeError, csv.Error):
-        raise UserError(f"table '{path}' should have the columns SMILES and log_prob (nats)") from None
+        raise UserError(f"table '{path}' should have the columns SMILES and log_prob (nats, numbers)") from None
     if not texts:
         raise UserError(f"table '{path}' has no rows")
     return texts, values

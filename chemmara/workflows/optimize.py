@@ -16,7 +16,6 @@ from chemmara.optimization.settings import RunSettings, check_keys
 from chemmara.places import check_directory, make_directory
 from chemmara.scoring.cluster_settings import check_reachable
 from chemmara.scoring.executors import EXECUTORS
-from chemmara.scoring.settings import ScoringSettings
 
 if TYPE_CHECKING:
     from chemmara.optimization.watcher import Watcher
@@ -80,7 +79,7 @@ def optimize(
         raise UserError("--retry-failed goes with --resume: only a run that was begun has failures to try again")
     out = Path(out)
     directories = [RunDirectory(out, method, seed) for method, seed, _ in todo.runs]
-    _check_out(out, directories, todo, resume)
+    _check_out(out, directories, todo, resume, retry_failed)
     from chemmara.optimization.run import optimize_one
     from chemmara.policies.device import pick_device
     from chemmara.policies.storage import load_policy
@@ -92,6 +91,14 @@ def optimize(
             check_reachable(settings.head.execution.dask)
     for weights in dict.fromkeys(each for _, _, run in todo.runs for each in (run.prior, run.agent)):
         load_policy(weights)  # weights that do not fit their header are found before anything is written
+    if retry_failed and not any(
+        not directory.finished or directory.goes_on(settings.to_table())
+        for directory, (_, _, settings) in zip(directories, todo.runs)
+    ):
+        raise UserError(
+            f"--retry-failed: the runs in '{out}' are finished and ask for no molecule again; with a larger "
+            "oracle_budget they go on, and try what failed when it is sampled again"
+        )
     make_directory(out)
     with Interrupts() as interrupts, Ledger(out / LEDGER) as ledger:
         executor, made_from = None, None
@@ -135,21 +142,15 @@ def _compare(out: Path, threshold: float) -> None:
     compare([out], thresholds=[threshold]).save(out)
 
 
-def _check_out(out: Path, directories: Sequence[RunDirectory], todo: Plan, resume: bool) -> None:
+def _check_out(out: Path, directories: Sequence[RunDirectory], todo: Plan, resume: bool, mended: bool) -> None:
     check_directory(out)
     for directory, (_, _, settings) in zip(directories, todo.runs, strict=True):
-        if directory.manifest() and not resume:
+        if directory.begun and not resume:
             raise UserError(
                 f"'{directory.path}' holds a run already; go on with --resume, or choose another directory with -o"
             )
-        directory.check_same_config(settings.to_table())
+        directory.check_same_config(settings, mended)
+        if not directory.finished:
+            directory.check_not_shorter(settings.to_table())
     if directories:
-        directories[0].check_same_goal(todo.runs[0][2].to_table(), _same_score)
-
-
-def _same_score(one: Table, other: Table) -> bool:
-    """Whether two [scoring] tables give the same values, be it that a newer version writes more of its defaults."""
-    try:
-        return ScoringSettings.parse(one).essence() == ScoringSettings.parse(other).essence()
-    except UserError:  # a file that it needs is not there any more
-        return False
+        directories[0].check_same_goal(todo.runs[0][2], mended)

@@ -465,10 +465,9 @@ def test_a_run_stops_when_it_has_enough_hits_and_goes_on_for_more(config: Config
     assert 5 <= len(hits(enough)) == manifest["hits"] < len(hits(whole)) - 8
     last = rows(enough / "molecules.csv")[-1]["step"]
     assert len({row["SMILES"] for row in rows(enough / "molecules.csv") if row["step"] != last} & hits(enough)) < 5
-    run({**table, "max_hits": len(hits(enough))}, tmp_path / "enough", resume=True)
-    assert rows(enough / "molecules.csv")[-1]["step"] == last, "it has that many"
-    with pytest.raises(UserError, match=r"max_hits = .*not lowered to 3"):
-        run({**table, "max_hits": 3}, tmp_path / "enough", resume=True)
+    for fewer in (3, len(hits(enough))):
+        run({**table, "max_hits": fewer}, tmp_path / "enough", resume=True)
+        assert rows(enough / "molecules.csv")[-1]["step"] == last, "it has that many"
     run(table, tmp_path / "enough", resume=True)
     assert (enough / "molecules.csv").read_bytes() == (whole / "molecules.csv").read_bytes()
 
@@ -491,6 +490,133 @@ def test_a_finished_run_goes_on_with_a_larger_budget(config: Config, tmp_path: P
     run(config(oracle_budget=90), tmp_path, resume=True)
     with pytest.raises(UserError, match="its checkpoint is gone"):
         run(config(oracle_budget=100), tmp_path, resume=True)
+
+
+def test_a_string_that_the_prior_excludes_does_not_stop_the_others(config: Config, selfies_prior: Path) -> None:
+    settings, policy = RunSettings.parse(config()), load_policy(selfies_prior)
+    ids = torch.from_numpy(policy.vocabulary.encode_batch(["CCO", "CCC", "CCN"]))
+    nats = policy.log_prob(ids).detach()
+    update = Update(settings, policy, policy, np.random.default_rng(0), torch.Generator())
+
+    def loss(rows: list[int], prior: torch.Tensor) -> float:
+        smiles = [["CCO", "CCC", "CCN"][row] for row in rows]
+        batch = Batch(ids[rows], smiles, smiles, np.array([0.2, 0.5, 0.8])[rows], None, prior[rows])
+        return float(update(batch, (), {}, 0.0)[0].loss.detach())
+
+    excluded = nats.clone()
+    excluded[1] = -torch.inf
+    assert loss([0, 1, 2], excluded) == pytest.approx(loss([0, 2], nats))
+
+
+CLIP = {"name": "clip", "low": 0.0, "high": 1.0}
+
+
+def oracle(path: Path, factor: float) -> dict[str, Any]:
+    path.write_text(
+        "import json, sys\n"
+        "for line in sys.stdin:\n"
+        "    asked = json.loads(line)\n"
+        "    if 'hello' in asked:\n"
+        "        print(json.dumps({'protocol': 1, 'endpoints': ['score']}), flush=True)\n"
+        "        continue\n"
+        "    for index, smiles in enumerate(asked['smiles']):\n"
+        f"        values = {{'score': min(1.0, {factor} * len(smiles) / 30)}}\n"
+        "        print(json.dumps({'id': asked['id'], 'index': index, 'values': values}), flush=True)\n"
+    )
+    return {"component": [{"name": "executable", "command": ["python", str(path)], "label": "mine", "transform": CLIP}]}
+
+
+def test_a_run_that_was_begun_is_not_scored_on_by_something_else(config: Config, tmp_path: Path) -> None:
+    table = config(scoring=oracle(tmp_path / "oracle.py", 1.0), max_steps=2)
+    directory = run(table, tmp_path / "out")
+    before = (directory / "molecules.csv").read_bytes()
+    oracle(tmp_path / "oracle.py", 0.5)
+    longer = {**table, "max_steps": 3}
+    with pytest.raises(UserError, match=r"what 'mine' reads or runs has changed since the run began.*--retry-failed"):
+        run(longer, tmp_path / "out", resume=True)
+    with pytest.raises(UserError, match=r"scored otherwise: what 'mine' reads or runs"):
+        run({**table, "seed": 1}, tmp_path / "out")
+    assert (directory / "molecules.csv").read_bytes() == before
+    oracle(tmp_path / "oracle.py", 1.0)
+    run(longer, tmp_path / "out", resume=True)
+    oracle(tmp_path / "oracle.py", 0.5)
+    run({**table, "max_steps": 4}, tmp_path / "out", resume=True, retry_failed=True)
+    manifest = json.loads((directory / "manifest.json").read_text())
+    assert [part[0] for part in manifest["score"][1]] == ["mine"]
+    assert len(manifest["score_before"]) == 1
+    run({**table, "max_steps": 5}, tmp_path / "out", resume=True)
+    assert json.loads((directory / "manifest.json").read_text())["score_before"] == manifest["score_before"]
+    other = {"component": [{**table["scoring"]["component"][0], "weight": 2.0}, {"name": "qed"}]}
+    with pytest.raises(UserError, match=r"\(scoring differ\)"):
+        run({**table, "scoring": other, "max_steps": 9}, tmp_path / "out", resume=True, retry_failed=True)
+
+
+def test_what_does_not_touch_the_score_may_change_under_way(config: Config, tmp_path: Path) -> None:
+    """The remedies after a failure: more time, and the project in another folder."""
+    table = config(scoring=oracle(tmp_path / "oracle.py", 1.0), max_steps=2)
+    run(table, tmp_path / "out")
+    (tmp_path / "moved").mkdir()
+    moved = oracle(tmp_path / "moved" / "oracle.py", 1.0)
+    moved["component"][0]["timeout"] = 99.0
+    run({**table, "scoring": moved, "max_steps": 3}, tmp_path / "out", resume=True)
+
+
+def test_a_ledger_without_the_runs_rows_is_noticed_before_anything_is_written(config: Config, tmp_path: Path) -> None:
+    directory = run(config(max_steps=3), tmp_path)
+    before = (directory / "molecules.csv").read_bytes()
+    for file in tmp_path.glob("ledger.sqlite*"):
+        file.unlink()
+    with pytest.raises(UserError, match=r"has come to step 3, but it has no rows of it in '.*ledger.sqlite'"):
+        run(config(max_steps=5), tmp_path, resume=True)
+    assert (directory / "molecules.csv").read_bytes() == before
+
+
+def test_a_run_that_fell_over_its_first_molecule_does_not_hold_the_directory(config: Config, tmp_path: Path) -> None:
+    scoring = oracle(tmp_path / "oracle.py", 1.0)
+    wrong = {"component": [{**scoring["component"][0], "command": ["python", "-c", "raise SystemExit('no licence')"]}]}
+    with pytest.raises((RunError, UserError)):
+        run(config(scoring=wrong), tmp_path / "out")
+    assert (tmp_path / "out" / "custom" / "seed-0" / "config.toml").is_file(), "else there is nothing to test"
+    run(config(scoring=scoring, max_steps=1), tmp_path / "out")
+
+
+def test_retrying_failures_of_finished_runs_alone_is_refused(config: Config, tmp_path: Path) -> None:
+    run(config(max_steps=2), tmp_path)
+    with pytest.raises(UserError, match=r"finished and ask for no molecule again; with a larger oracle_budget"):
+        run(config(max_steps=2), tmp_path, resume=True, retry_failed=True)
+
+
+def test_another_seed_with_less_than_a_finished_run_has_had(config: Config, tmp_path: Path) -> None:
+    run(config(oracle_budget=60), tmp_path)
+    table = config(oracle_budget=40)
+    optimize(table, tmp_path, methods=["custom"], report=False, seeds=[0, 1], resume=True)
+    found = [len({row["SMILES"] for row in rows(tmp_path / "custom" / f"seed-{k}" / "molecules.csv") if row["score"]})
+             for k in (0, 1)]  # fmt: skip
+    assert found == [60, 40]
+
+
+def test_seeds_that_leave_no_call_are_refused(config: Config, tmp_path: Path) -> None:
+    seeds = tmp_path / "seeds.smi"
+    seeds.write_text("CC(=O)Oc1ccccc1C(=O)O\nCC(=O)Nc1ccc(O)cc1\n")
+    table = {"replay": {"updates": 1, "seed_molecules": str(seeds)}}
+    with pytest.raises(ConfigError, match=r"the 2 molecules of .* leaves no call for others"):
+        RunSettings.parse(config(oracle_budget=2, **table))
+    RunSettings.parse(config(oracle_budget=3, **table))
+
+
+def test_a_folder_named_like_the_prior_changes_nothing(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = RunSettings.parse(config(prior="chembl")).to_table()
+    (tmp_path / "chembl").mkdir()
+    assert RunSettings.parse(config(prior="chembl")).to_table() == before
+
+
+def test_the_report_of_a_finished_run_says_how_it_ended(config: Config, tmp_path: Path) -> None:
+    page = (run(config(max_steps=1), tmp_path) / "report.html").read_text()
+    assert "max_steps is reached" in page
+    assert json.loads((tmp_path / "custom" / "seed-0" / "manifest.json").read_text())["end"] in page
 
 
 def test_a_run_may_begin_with_the_agent_of_another_and_is_held_to_the_prior_still(

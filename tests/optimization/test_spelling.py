@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
 import torch
 
 from chemmara.chemistry.molecules import randomize
+from chemmara.language.tokenizers import UnreadableText
 from chemmara.language.vocabulary import Vocabulary, pad
 from chemmara.optimization.replay import Remembered
 from chemmara.optimization.spelling import RANDOM_SPELLINGS, BufferModes, canonical_rows, mode_log_ref
@@ -46,6 +48,30 @@ def test_all_spellings_are_those_that_the_vocabulary_has(prior: LstmPolicy) -> N
     found = mode_log_ref(prior, "molecule", own, [text], [ALANINOL], sampled, [SEED])
     expected = torch.tensor([log_prob(prior, spelling) for spelling in writable]).logsumexp(0)
     assert float(found) == pytest.approx(float(expected), abs=1e-4)
+
+
+def test_spellings_that_are_one_text_in_selfies_count_once() -> None:
+    """Decoded SELFIES is Kekule, canonical and random SMILES are aromatic: other letters, the same tokens."""
+    from chemmara.language.tokenizers import SelfiesTokenizer
+
+    phenol = "Oc1ccccc1"
+    tokens = SelfiesTokenizer().split(phenol) + SelfiesTokenizer().split("C1=CC=CC(O)=C1")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        shape = LstmParameters(embedding_size=8, hidden_size=16, layers=1)
+        policy = LstmPolicy(Vocabulary.from_tokens(sorted(set(tokens)), "selfies"), shape)
+    policy.precision = "float32"
+    own = torch.tensor([policy.vocabulary.encode(phenol)])
+    text = policy.vocabulary.decode(own.numpy())[0]
+    assert text != phenol
+    sampled = torch.tensor([log_prob(policy, phenol)])
+    found = mode_log_ref(policy, "molecule", own, [text], [phenol], sampled, [SEED])
+    texts = [phenol, *(randomize(phenol, SEED + number) for number in range(RANDOM_SPELLINGS))]
+    rows: dict[tuple[int, ...], float] = {}
+    for each in texts:
+        with contextlib.suppress(UnreadableText):
+            rows[tuple(policy.vocabulary.encode(each))] = log_prob(policy, each)
+    assert float(found) == pytest.approx(float(torch.tensor(list(rows.values())).logsumexp(0)), abs=1e-4)
 
 
 def test_the_buffer_is_spelled_as_the_batch_is(prior: LstmPolicy) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,17 @@ def test_a_full_disk_keeps_the_old_checkpoint(saved: Path, room: int, monkeypatc
         AtomicCheckpointIO().save_checkpoint({"state_dict": {"w": torch.ones(9000)}}, saved)
     assert saved.read_bytes() == before
     assert os.listdir(saved.parent) == ["last.ckpt"]
+
+
+def test_a_full_disk_is_called_so(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch speaks of an unexpected position in its file."""
+    usage = shutil.disk_usage(saved.parent)
+    monkeypatch.setattr("chemmara.policies.checkpoints.open", lambda *a: FullDisk(Path.open(*a), 3000), raising=False)
+    monkeypatch.setattr("torch.save", lambda *_: (_ for _ in ()).throw(RuntimeError("unexpected pos 64 vs 0")))
+    for free, reason in ((0, "No space left on device"), (10**9, "unexpected pos")):
+        monkeypatch.setattr("shutil.disk_usage", lambda _, free=free: usage._replace(free=free))
+        with pytest.raises(RunError, match=f"could not be written: {reason}"):
+            AtomicCheckpointIO().save_checkpoint({"state_dict": {}}, saved)
 
 
 @pytest.mark.parametrize("broken", ["os.fsync", "os.replace"])

@@ -108,6 +108,8 @@ def log_probs(policy: Any, texts: list[str]) -> torch.Tensor:
 
 def test_log_probabilities_are_theirs(made: tuple[Net, Path], tmp_path: Path) -> None:
     net, path = made
+    with pytest.raises(UserError, match=r"named like a prior of REINVENT; chemmara priors import"):
+        load_policy(path)
     import_prior(path, tmp_path / "mine")
     policy = load_policy(tmp_path / "mine")
     expected = torch.tensor([net.log_prob(tokens_of(text)) for text in TEXTS])
@@ -458,6 +460,18 @@ def test_an_import_is_a_prior_everywhere(made: tuple[Net, Path], tmp_path: Path)
     assert (tmp_path / "mine" / WEIGHTS).is_file()
     with pytest.raises(UserError, match="holds a prior already"):
         import_prior(made[1], tmp_path / "mine")
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [("SMILES,log_prob\n[Xe],-3.0\n", "cannot write"), ("SMILES,log_prob\nCC,nan\n", r"\(nats, numbers\)")],
+)
+def test_a_table_that_cannot_be_compared_leaves_no_prior(made: Any, tmp_path: Path, table: str, message: str) -> None:
+    check = tmp_path / "check.csv"
+    check.write_text(table)
+    with pytest.raises(UserError, match=message):
+        import_prior(made[1], tmp_path / "mine", check)
+    assert not (tmp_path / "mine").exists()
 
 
 @pytest.fixture(autouse=True)

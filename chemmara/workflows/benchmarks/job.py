@@ -74,7 +74,8 @@ def run_job(job: Job, interrupts: Interrupts) -> list[Row]:
     """
     directory = job.directory
     settings = RunSettings.parse(_with_threads(job))
-    directory.check_same_config(settings.to_table())
+    directory.check_same_config(settings)
+    directory.check_not_shorter(settings.to_table())
     longer = directory.finished and directory.goes_on(settings.to_table())
     if longer and not directory.checkpoint.is_file():
         raise UserError(
