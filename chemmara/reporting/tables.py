@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from chemmara.chemistry.files import SMILES_COLUMNS, decimal, refuse_workbook, table_rows
+from chemmara.chemistry.files import SMILES_COLUMNS, decimal, find_column, refuse_workbook, table_rows
 from chemmara.chemistry.molecules import read
 from chemmara.chemistry.text import open_text
 from chemmara.errors import UserError
@@ -25,7 +25,7 @@ AFTER_LABELS = (
     *("scaffold", "valid", "error", "method", "seed", "sampled", "agent_log_prob", "prior_log_prob", "origin"),
 )  # fmt: skip
 _AFTER_BEFORE = AFTER_LABELS[:-1]  # of a version that did not say where a row comes from
-SCORE_COLUMNS = ("score", "total_score", "total score", "total", "reward")
+SCORE_COLUMNS = ("score", "total_score", "total", "reward")
 _SEED_IN_NAME = re.compile(r"(.*?)[-_. ]?seed[-_ ]?(\d+)", re.IGNORECASE)
 _PLACE_IN_NAME = re.compile(r"-(\d+)-(\d+)$")
 
@@ -159,14 +159,12 @@ def read_rows(path: Path, only: tuple[str, str] | None = None) -> Iterator[RunRo
 
 
 def _find_columns(path: Path, header: list[str]) -> tuple[int, int, int | None]:
-    lowered = [cell.strip().lower() for cell in header]
-    smiles = next((lowered.index(name) for name in SMILES_COLUMNS if name in lowered), None)
-    score = next((lowered.index(name) for name in SCORE_COLUMNS if name in lowered), None)
+    smiles, score = find_column(header, SMILES_COLUMNS), find_column(header, SCORE_COLUMNS)
     if smiles is None or score is None:
         missing = " and ".join(n for n, at in (("SMILES", smiles), ("score", score)) if at is None)
         found = ", ".join(header)[:300] or "none, the file is empty"
         raise UserError(f"table '{path}' has no column {missing}; its columns are: {found}")
-    return smiles, score, lowered.index("step") if "step" in lowered else None
+    return smiles, score, find_column(header, ("step",))
 
 
 def _blank(score: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from chemmara.chemistry.files import NAME_COLUMNS, SMILES_COLUMNS, decimal, refuse_workbook, table_rows
+from chemmara.chemistry.files import NAME_COLUMNS, SMILES_COLUMNS, decimal, find_column, refuse_workbook, table_rows
 from chemmara.chemistry.fingerprints import FingerprintName, function
 from chemmara.chemistry.molecules import read
 from chemmara.chemistry.text import open_text
@@ -24,7 +24,7 @@ from chemmara.scoring.forests import features
 Task = Literal["classification", "regression"]
 VALUE_COLUMNS = (
     *("label", "value", "activity", "active", "y", "target", "score", "docking_score", "affinity", "pic50", "pki"),
-    *("pchembl_value", "pchembl value"),
+    "pchembl_value",
 )
 _LEAST = 20  # molecules below which a model is no model
 
@@ -143,7 +143,7 @@ def _table(path: Path, smiles: str | None) -> tuple[list[str], list[list[str]], 
     refuse_workbook(path)
     try:
         with open_text(path) as stream:
-            rows = table_rows(stream, path, (smiles.lower(),) if smiles else SMILES_COLUMNS)
+            rows = table_rows(stream, path, (smiles,) if smiles else SMILES_COLUMNS)
             header = [cell.strip() for cell in next(rows, [])]
             n = len(header)
             table = [row + [""] * (n - len(row)) for row in rows if any(map(str.strip, row))]
@@ -174,7 +174,6 @@ def _refuse_several_oracles(path: str | Path, header: list[str], table: Sequence
 def _columns(
     path: str | Path, header: list[str], table: Sequence[list[str]], given: dict[str, str | None], delimiter: str
 ) -> dict[str, str]:
-    lowered = {name.lower(): name for name in reversed(header)}
     chosen: dict[str, str] = {}
     for kind, name in given.items():
         if name is not None and name not in header:
@@ -183,14 +182,17 @@ def _columns(
             chosen[kind] = name
     usual = {"smiles": SMILES_COLUMNS, "value": VALUE_COLUMNS, "split": ("split",)}
     for kind, names in usual.items():
-        there = [lowered[name] for name in names if name in lowered]
+        there = [header[at] for name in names if (at := find_column(header, (name,))) is not None]
         if kind == "value":  # "Target" may as well be the name of a protein
             there = [name for name in there if _like_numbers(header.index(name), table)]
         found = next(iter(there), None)
         if kind not in chosen and found is not None and found not in chosen.values():
             chosen[kind] = found
     if "value" not in chosen:
-        taken = {*chosen.values(), *(lowered.get(name) for name in NAME_COLUMNS)}
+        taken = {
+            *chosen.values(),
+            *(header[at] for name in NAME_COLUMNS if (at := find_column(header, (name,))) is not None),
+        }
         numeric = [name for name in header if name not in taken and _numeric(header.index(name), table, delimiter)]
         if len(numeric) == 1:
             chosen["value"] = numeric[0]

@@ -119,8 +119,25 @@ def test_score(tmp_path: Path, executor: str) -> None:
     assert float(found[0]["molecular_weight"]) == expected.raw["molecular_weight"][0]
     assert found[2]["score"] == ""
     assert "invalid SMILES" in found[2]["error"]
-    assert "1 are no molecules" in result.stdout
+    assert "1 is no molecule (" in result.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.smi", "s.csv", "score.toml"]
+
+
+def test_a_row_without_a_smiles_is_a_row(tmp_path: Path) -> None:
+    config = write(tmp_path / "score.toml", {"scoring": {"component": [{"name": "qed"}]}})
+    (tmp_path / "m.csv").write_text("SMILES;Lot No;Product\nCCO;a;CC\n;b;\nCCN;c;CCC\n")
+    result = invoke("score", config, tmp_path / "m.csv", "-o", tmp_path / "s.csv", "--name", "lot no")
+    assert result.exit_code == 0, result.output
+    found = rows(tmp_path / "s.csv")
+    assert [(row["SMILES"], row["name"]) for row in found] == [("CCO", "a"), ("", "b"), ("CCN", "c")]
+    assert "empty" in found[1]["error"]
+    assert "3 rows written" in result.stdout
+    assert "1 is no molecule (column error)" in result.stdout
+    invoke("score", config, tmp_path / "m.csv", "-o", tmp_path / "s.csv", "--column", "product")
+    assert [row["SMILES"] for row in rows(tmp_path / "s.csv")] == ["CC", "", "CCC"]
+    result = invoke("score", config, tmp_path / "m.csv", "-o", tmp_path / "s.csv", "--column", "educt")
+    assert result.exit_code == 2
+    assert "its columns are: SMILES, Lot No, Product" in " ".join(result.stderr.split())
 
 
 def test_score_in_chunks_is_score_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
