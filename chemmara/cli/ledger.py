@@ -60,7 +60,7 @@ def _row(component: ComponentInfo) -> tuple[str, ...]:
 @app.command("merge")
 def merge_ledgers(
     out: Annotated[
-        Path, typer.Argument(help="ledger, or directory of one, that is merged into; made if it is not there")
+        Path, typer.Argument(help="ledger (.sqlite, .db), or directory of one, that is merged into; made if not there")
     ],
     ledgers: Annotated[list[Path], typer.Argument(help="ledgers, or directories of `optimize -o`, that are only read")],
     conflicts: Annotated[Path | None, typer.Option(help=".csv file for all conflicts")] = None,
@@ -71,7 +71,7 @@ def merge_ledgers(
 
     if conflicts is not None and conflicts.suffix.lower() != ".csv":
         raise UserError(f"conflicts are written as .csv (got '{conflicts}')")
-    if not out.suffix and not out.exists():
+    if out.suffix not in (".sqlite", ".db") and not out.exists():
         out = out / "ledger.sqlite"  # as `optimize -o` has it
     done = merge(_file(out), [_file(ledger) for ledger in ledgers])
     typer.echo(

@@ -26,11 +26,11 @@ def validate(
     assignments: Assignments = None,
 ) -> None:
     """Check a config, every method of it, and print what `optimize` would run."""
-    from chemmara.cli.optimize import parse_seeds
+    from chemmara.cli.optimize import parse_seeds, split_names
     from chemmara.workflows.optimize import plan
 
     chosen = None if seeds is None else parse_seeds(seeds)
-    runs = plan(config, method or (), chosen, assignments or ()).runs
+    runs = plan(config, split_names(method), chosen, assignments or ()).runs
     first = runs[0][2]
     typer.echo(_methods({name: settings for name, _, settings in runs}))
     typer.echo(_score(first))

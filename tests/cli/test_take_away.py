@@ -75,6 +75,16 @@ def test_export_never_overwrites_its_own_source(finished: Finished) -> None:
     assert source.read_bytes() == before
 
 
+def test_export_never_overwrites_the_comparison(finished: Finished) -> None:
+    _, out, _ = finished
+    before = (out / "compare.csv").read_bytes()
+    for name in ("compare.csv", "compare_tests.csv"):
+        result = invoke("export", out, "-o", out / name)
+        assert result.exit_code == 2
+        assert "is a run's own file" in result.stderr
+    assert (out / "compare.csv").read_bytes() == before
+
+
 def test_compare(finished: Finished, tmp_path: Path) -> None:
     _, out, _ = finished
     foreign = tmp_path / "other.csv"

@@ -189,6 +189,8 @@ def test_commands(tmp_path: Path) -> None:
     assert f"vina of C: -5 kept, -6 in {two}" in merged.stderr
     assert (tmp_path / "c.csv").read_text().splitlines()[1].startswith(f"C,vina,{DOCK.key},-5.0,-6.0,")
     assert invoke("export", one, "-o", tmp_path / "e.csv").exit_code == 0
+    assert invoke("merge", tmp_path / "results.v2", one).exit_code == 0
+    assert (tmp_path / "results.v2" / "ledger.sqlite").is_file()
     for wrong in (["info", tmp_path / "gone"], ["merge", one, one], ["export", one, "-o", tmp_path / "e.txt"]):
         refused = invoke(*wrong)
         assert refused.exit_code == 2
