@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from chemmara.wording import counted
+
 OWN = ("molecules.csv", "metrics.csv")  # of a run directory
 
 
@@ -42,7 +44,7 @@ def export(
         raise UserError(f"'{out}' is a run's own file; choose another with -o")
     done = write(runs, out, min_score=min_score, one_per_scaffold=one_per_scaffold, top=top, clean=clean)
     selected = min_score is not None or one_per_scaffold or top is not None or clean or out.suffix.lower() != ".csv"
-    typer.echo(f"{done.written:,} {'molecules' if selected else 'rows'} written to {out}{counts(done.left_out)}")
+    typer.echo(f"{counted(done.written, 'molecule' if selected else 'row')} written to {out}{counts(done.left_out)}")
 
 
 def _holds_runs(folder: Path) -> bool:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from chemmara.wording import counted
+
 if TYPE_CHECKING:
     from chemmara.scoring.ledger import ComponentInfo
     from chemmara.workflows.ledgers import Merged
@@ -38,7 +40,7 @@ def info(ledger: Place) -> None:
         runs = [found.run_info(run) for run in found.runs()]
     size = sum(file.stat().st_size for end in ("", "-wal") if (file := Path(f"{path}{end}")).exists())
     total, failed = sum(c.evaluations for c in components), sum(c.failed for c in components)
-    typer.echo(f"{path}: {size / 1e6:.1f} MB, {total:,} evaluations, {failed:,} of them failed")
+    typer.echo(f"{path}: {size / 1e6:.1f} MB, {counted(total, 'evaluation')}, {failed:,} of them failed")
     head = ("component", "key", "evaluations", "failed", "most often", "settings")
     typer.echo(columns("components", head, [_row(component) for component in components]))
     rows = [(run.run, f"{run.rows:,}", str(run.last_step)) for run in runs]
@@ -75,8 +77,8 @@ def merge_ledgers(
         out = out / "ledger.sqlite"  # as `optimize -o` has it
     done = merge(_file(out), [_file(ledger) for ledger in ledgers])
     typer.echo(
-        f"{done.evaluations:,} evaluations and {len(done.runs)} runs added to {_file(out)}; {done.replaced:,} failures "
-        f"replaced by values; {done.same:,} known already"
+        f"{counted(done.evaluations, 'evaluation')} and {counted(len(done.runs), 'run')} added to {_file(out)}; "
+        f"{counted(done.replaced, 'failure')} replaced by values; {done.same:,} known already"
     )
     for run in done.runs_left:
         typer.echo(f"left out: another run '{run}' is there already", err=True)
@@ -85,7 +87,7 @@ def merge_ledgers(
 
 def _tell_conflicts(done: Merged, file: Path | None) -> None:
     if done.conflicts:
-        typer.echo(f"{len(done.conflicts):,} conflicts: the value that was there is kept", err=True)
+        typer.echo(f"{counted(len(done.conflicts), 'conflict')}: the value that was there is kept", err=True)
     for c in done.conflicts[:SHOWN]:
         typer.echo(f"  {c.component or c.key[:12]} of {c.smiles}: {c.kept:g} kept, {c.other:g} in {c.source}", err=True)
     if len(done.conflicts) > SHOWN and file is None:
@@ -111,4 +113,4 @@ def export_evaluations(
     """Write the evaluations as a table: SMILES, component, key, value, error."""
     from chemmara.workflows.ledgers import export
 
-    typer.echo(f"{export(_file(ledger), out, component):,} rows written to {out}")
+    typer.echo(f"{counted(export(_file(ledger), out, component), 'row')} written to {out}")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from chemmara.wording import counted, no_molecules
+
 if TYPE_CHECKING:
     from chemmara.workflows.explain import Explanation, Part
 
@@ -58,11 +60,10 @@ def _score(config: Path, molecules: Path, out: Path, **options: Any) -> None:
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("", total=None)
         done = score_file(config, molecules, out, progress=lambda rows: bar.advance(task, rows), **options)
-    failed = [f"{done.invalid:,} {'is no molecule' if done.invalid == 1 else 'are no molecules'}"]
-    failed = failed if done.invalid else []
+    failed = [no_molecules(done.invalid)] if done.invalid else []
     failed += [f"{done.failed:,} could not be scored"] if done.failed else []
     note = f"; {' and '.join(failed)} (column error)" if failed else ""
-    typer.echo(f"{done.rows:,} rows written to {out}{note}")
+    typer.echo(f"{counted(done.rows, 'row')} written to {out}{note}")
     if done.kept:
         typer.echo(f"the values of the others are kept in {done.kept}: the same command tries the failed ones again")
 

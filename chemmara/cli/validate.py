@@ -9,6 +9,7 @@ import typer
 
 from chemmara.cli.console import columns, described
 from chemmara.cli.optimize import Assignments, Methods
+from chemmara.wording import counted
 
 if TYPE_CHECKING:
     from chemmara.optimization.settings import RunSettings
@@ -39,7 +40,7 @@ def validate(
     typer.echo(f"prior: {first.head.prior} ({first.prior.path})")
     if first.head.agent:
         typer.echo(f"agent: {first.head.agent} ({first.agent.path})")
-    typer.echo(f"{config} is valid: {len(runs)} runs (seeds {numbers}), {calls:,} oracle calls in all")
+    typer.echo(f"{config} is valid: {counted(len(runs), 'run')} (seeds {numbers}), {calls:,} oracle calls in all")
 
 
 def _methods(methods: dict[str, RunSettings]) -> str:

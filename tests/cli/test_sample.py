@@ -187,6 +187,7 @@ def test_one_component_in_full(kind: str, name: str) -> None:
     for field in entry.parameters.model_fields.values():
         assert field.description, "a parameter without a description"
         assert field.description in result.stdout
+    assert not [word for word in (">>>", ":func:", ":class:", ":mod:", "``", "Ellipsis") if word in result.stdout]
 
 
 def test_an_unknown_component_gets_the_nearest() -> None:

@@ -45,7 +45,7 @@ def test_export_a_selection_of_all_runs(finished: Finished, tmp_path: Path) -> N
     scores = [float(row["score"]) for row in found]
     assert scores == sorted(scores, reverse=True)
     assert scores[-1] >= 0.6
-    assert result.stdout.startswith(f"{len(found)} molecules written to {where}; left out: ")
+    assert result.stdout.startswith(f"{len(found)} molecule{'s' * (len(found) > 1)} written to {where}; left out: ")
 
 
 def test_export_of_clean_molecules_says_how_many_were_dropped(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_export_of_clean_molecules_says_how_many_were_dropped(tmp_path: Path) ->
     where = tmp_path / "clean.smi"
     result = invoke("export", tmp_path / "any.csv", "-o", where, "--clean")
     assert result.exit_code == 0, result.output
-    expected = f"1 molecules written to {where}; left out: 1 not clean (alert), 1 not clean (radical)"
+    expected = f"1 molecule written to {where}; left out: 1 not clean (alert), 1 not clean (radical)"
     assert result.stdout.strip() == expected
     assert where.read_text().startswith("Cc1ccccc1 ")
 

@@ -184,8 +184,8 @@ def test_commands(tmp_path: Path) -> None:
         assert word in told.stdout
     merged = invoke("merge", tmp_path / "all.sqlite", tmp_path / "one", two, "--conflicts", tmp_path / "c.csv")
     assert merged.exit_code == 0, merged.output
-    assert merged.stdout.startswith(f"3 evaluations and 1 runs added to {tmp_path / 'all.sqlite'}; 0 failures replaced")
-    assert "1 conflicts: the value that was there is kept" in merged.stderr
+    assert merged.stdout.startswith(f"3 evaluations and 1 run added to {tmp_path / 'all.sqlite'}; 0 failures replaced")
+    assert "1 conflict: the value that was there is kept" in merged.stderr
     assert f"vina of C: -5 kept, -6 in {two}" in merged.stderr
     assert (tmp_path / "c.csv").read_text().splitlines()[1].startswith(f"C,vina,{DOCK.key},-5.0,-6.0,")
     assert invoke("export", one, "-o", tmp_path / "e.csv").exit_code == 0
