@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,24 +34,32 @@ def info(ledger: Place) -> None:
     """Components, evaluations, failures, runs and size. A run may be writing meanwhile."""
     from chemmara.cli.console import columns
     from chemmara.scoring.ledger import Ledger
+    from chemmara.workflows.ledgers import endpoint_of, labels_of
 
     path = _file(ledger)
     with Ledger(path, read_only=True) as found:
-        components = found.components()
+        components, labels = found.components(), labels_of(found)
         runs = [found.run_info(run) for run in found.runs()]
     size = sum(file.stat().st_size for end in ("", "-wal") if (file := Path(f"{path}{end}")).exists())
     total, failed = sum(c.evaluations for c in components), sum(c.failed for c in components)
     typer.echo(f"{path}: {size / 1e6:.1f} MB, {counted(total, 'evaluation')}, {failed:,} of them failed")
-    head = ("component", "key", "evaluations", "failed", "most often", "settings")
-    typer.echo(columns("components", head, [_row(component) for component in components]))
+    head = ("component", "label", "endpoint", "key", "evaluations", "failed", "most often", "settings")
+    table = [_row(each, " ".join(labels.get(each.key, ())), endpoint_of(each), components) for each in components]
+    typer.echo(columns("components", head, table))
     rows = [(run.run, f"{run.rows:,}", str(run.last_step)) for run in runs]
     typer.echo(columns("runs", ("run", "rows", "last step"), rows))
 
 
-def _row(component: ComponentInfo) -> tuple[str, ...]:
-    settings = ", ".join(f"{key} {value}" for key, value in component.parameters.items())
+def _row(component: ComponentInfo, label: str, endpoint: str, among: Sequence[ComponentInfo]) -> tuple[str, ...]:
+    """A line of the table; by the settings that differ it is told from others of its name, so they come first."""
+    others = [other.parameters for other in among if other.name == component.name]
+    alike = {key for key, value in component.parameters.items() if all(other.get(key) == value for other in others)}
+    ordered = sorted(component.parameters.items(), key=lambda item: item[0] in alike)
+    settings = ", ".join(f"{key} {value}" for key, value in ordered if key != "endpoint")
     return (
         component.name or "unknown",
+        label,
+        endpoint,
         component.key[:12],
         f"{component.evaluations:,}",
         f"{component.failed:,}",
@@ -108,9 +117,11 @@ def _tell_conflicts(done: Merged, file: Path | None) -> None:
 def export_evaluations(
     ledger: Place,
     out: Annotated[Path, typer.Option("-o", "--out", help=".csv file; an existing one is replaced")],
-    component: Annotated[str | None, typer.Option(help="only this component, by name or key [default: all]")] = None,
+    component: Annotated[
+        str | None, typer.Option(help="only this one, by name, label, endpoint or key [default: all]")
+    ] = None,
 ) -> None:
-    """Write the evaluations as a table: SMILES, component, key, value, error."""
+    """Write the evaluations as a table: SMILES, component, label, endpoint, key, value, error."""
     from chemmara.workflows.ledgers import export
 
     typer.echo(f"{counted(export(_file(ledger), out, component), 'row')} written to {out}")
