@@ -20,6 +20,7 @@ from chemmara.chemistry.molecules import read
 from chemmara.chemistry.text import open_text
 from chemmara.errors import UserError, nearest
 from chemmara.scoring.forests import features
+from chemmara.wording import counted
 
 Task = Literal["classification", "regression"]
 VALUE_COLUMNS = (
@@ -120,11 +121,11 @@ def read_surrogate_data(
 def _checked(data: Data, path: str | Path, task: Task | None) -> Data:
     train = data.values[data.part("train")]
     if len(train) < _LEAST:
-        counted = "; ".join(f"{number:,} {reason}" for reason, number in data.left_out.items())
+        reasons = "; ".join(f"{number:,} {reason}" for reason, number in data.left_out.items())
         example = f", such as '{data.example}'" if data.example else ""
         raise UserError(
-            f"file '{path}' has {len(train)} molecules with a number in '{data.columns['value']}' to train on; at "
-            f"least {_LEAST} are needed" + (f" (rows left out: {counted}{example})" if counted else "")
+            f"file '{path}' has {counted(len(train), 'molecule')} with a number in '{data.columns['value']}' to train "
+            f"on; at least {_LEAST} are needed" + (f" (rows left out: {reasons}{example})" if reasons else "")
         )
     if data.task == "classification":
         if task and ((data.values < 0) | (data.values > 1)).any():
@@ -163,7 +164,7 @@ def _refuse_several_oracles(path: str | Path, header: list[str], table: Sequence
             found = Counter(row[at].strip() for row in table)
             if 1 < len(found) <= len(table) / 2:
                 shown = ", ".join(
-                    f"{value[:12] or 'blank'} ({number:,} rows)" for value, number in found.most_common(5)
+                    f"{value[:12] or 'blank'} ({counted(number, 'row')})" for value, number in found.most_common(5)
                 )
                 raise UserError(
                     f"file '{path}' has the values of {len(found)} components in its column '{name}': {shown}; train "

@@ -217,7 +217,7 @@ def test_a_spreadsheet_of_decimal_commas(tmp_path: Path) -> None:
     [
         ("PK\x03\x04 and so on", "is an Excel workbook"),
         ("", "which column is the smiles"),
-        ("smiles,value\nCCO,1\n", "has 1 molecules with a number in 'value' to train on; at least 20"),
+        ("smiles,value\nCCO,1\n", "has 1 molecule with a number in 'value' to train on; at least 20"),
         ("smiles,value\n" + "\n".join(f"{s},1" for s in SMILES), "all values in 'value' are 1; nothing can be learned"),
     ],
 )
