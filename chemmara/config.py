@@ -60,12 +60,21 @@ def _explain(model: type[BaseModel], error: ValidationError, where: str) -> str:
     if kind == "missing":
         return f"{place}: this key is required"
     message = first["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
+    message = _shape(kind, place, first.get("input")) or message
     value = first.get("input")
     shown = "" if isinstance(value, (Mapping, list, BaseModel)) else f" (got {value!r})"
     hint = ""
     if kind in ("enum", "literal_error") and isinstance(value, str):
         hint = nearest(value, _choices(first)) if _choices(first) else ""
     return f"{place}: {message}{shown}{hint if hint.startswith('; did') else ''}"
+
+
+def _shape(kind: str, place: str, value: Any) -> str:
+    """What is wanted where a list or a table stands for something else, in the words of TOML; '' for other faults."""
+    if kind in ("list_type", "tuple_type"):
+        tables = isinstance(value, Mapping)
+        return f"should be a list of tables, [[{place}]] and not [{place}]" if tables else "should be a list, [...]"
+    return "should be a table of keys, { ... }" if kind in ("dict_type", "model_type") else ""
 
 
 def _choices(error: Any) -> list[str]:
@@ -231,6 +240,11 @@ def set_key(table: Table, assignment: str) -> Table:
     parts = key.strip().split(".")
     for part in parts[:-1]:
         below = current.get(part, {})
+        if isinstance(below, list) or "[" in part:
+            raise ConfigError(
+                f"--set {key.strip()}: '{part.partition('[')[0]}' is a list, whose items cannot be set alone; change "
+                "them in the config"
+            )
         if not isinstance(below, dict):
             raise ConfigError(f"--set {key.strip()}: '{part}' is not a table")
         current[part] = dict(below)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -33,6 +34,22 @@ class Entry(Generic[T]):
         """The first line of the implementation's docstring, for tables."""
         text = inspect.getdoc(self.item) or inspect.getdoc(self.parameters) or ""
         return text.strip().split("\n")[0]
+
+    @property
+    def description(self) -> str:
+        """The implementation's docstring without what only a programmer reads."""
+        return readable(inspect.getdoc(self.item) or self.summary)
+
+
+def readable(text: str) -> str:
+    """A docstring for a reader who knows neither Python nor Sphinx: without doctests and roles.
+
+    >>> readable("Maps ``x`` by :func:`~a.b.f`.\\n\\n>>> f(1)\\n2")
+    'Maps `x` by `f`.'
+    """
+    paragraphs = [part for part in text.split("\n\n") if not part.lstrip().startswith(">>>")]
+    plain = re.sub(r":\w+:`(?:~[\w.]*\.)?([^`]+)`", r"`\1`", "\n\n".join(paragraphs))
+    return plain.replace("``", "`").strip()
 
 
 class Registry(Generic[T]):

@@ -1,4 +1,4 @@
-"""Reading files of molecules line by line: .smi, .csv, .tsv (each also .gz) and .sdf."""
+"""Reading files of molecules line by line: .smi, .csv, .tsv, .txt (each also .gz) and .sdf."""
 
 from __future__ import annotations
 
@@ -15,14 +15,19 @@ from typing import IO, NamedTuple
 from chemmara.chemistry.text import MARKS, open_text
 from chemmara.errors import UserError
 
-SMILES_COLUMNS = ("smiles", "canonical_smiles", "smi", "structure", "canonicalsmiles")
-NAME_COLUMNS = ("name", "id", "title", "compound_id", "molecule_id", "inchikey")
+SMILES_COLUMNS = ("smiles", "canonical_smiles", "isomeric_smiles", "smi", "structure")
+# ChEMBL's tables have names of a few molecules only, but every identifier.
+NAME_COLUMNS = (
+    *("name", "id", "title", "compound_id", "molecule_id", "molecule_chembl_id", "chembl_id", "cpd_id"),
+    *("compound_name", "molecule_name", "compound", "cpd", "inchikey"),
+)
+DELIMITERS = ",;\t"
 
 
 class Record(NamedTuple):
     """One molecule of a file: its SMILES as written, a name (may be empty) and the line it begins on (from 1).
 
-    A record of an .sdf that RDKit cannot read has an empty SMILES.
+    A record of an .sdf that RDKit cannot read has an empty SMILES, and so has a row of a table without one.
     """
 
     smiles: str
@@ -30,18 +35,29 @@ class Record(NamedTuple):
     line: int
 
 
-def read_records(path: str | Path, column: str | None = None) -> Iterator[Record]:
+def read_records(
+    path: str | Path, column: str | None = None, name: str | None = None, *, blanks: bool = False
+) -> Iterator[Record]:
     """The molecules of a file in order, blank lines left out, without holding the file in memory.
 
-    Raises :class:`UserError` if the file cannot be read, or a table has no column of SMILES. Nothing is parsed: a line
-    that is no molecule is the caller's to report, with its number.
+    ``column`` and ``name`` are the columns of SMILES and names in a table, found by their usual titles if None. Rows of
+    a table without a SMILES are left out unless ``blanks``. A text of another suffix whose first line is the header of
+    a table is one. Raises :class:`UserError` if the file cannot be read, or a table has no column of SMILES. Nothing is
+    parsed: a line that is no molecule is the caller's to report, with its number.
     """
     path = Path(path)
-    suffix = _suffix(path)
     refuse_workbook(path)
-    readers = {"csv": _read_table, "tsv": _read_table, "sdf": _read_sdf}
     try:
-        yield from readers.get(suffix, _read_smi)(path, column)
+        if _suffix(path) in ("sdf", "sd"):
+            yield from _read_sdf(path)
+            return
+        with open_text(path) as stream:
+            first = stream.readline()
+            if _suffix(path) in ("csv", "tsv") or (_suffix(path) != "smi" and _is_header(first, _titles(column))):
+                rows = table_rows(stream, path, _titles(column), first)
+                yield from (record for record in _table(rows, path, column, name) if record.smiles or blanks)
+            else:
+                yield from _smi(chain([first], stream))
     except FileNotFoundError:
         raise UserError(f"file '{path}' does not exist") from None
     except IsADirectoryError:
@@ -61,7 +77,7 @@ def refuse_workbook(path: Path) -> None:
         return
     try:
         with open(path, "rb") as stream:
-            start = stream.read(1024)
+            start = stream.read(16)  # further on an odd text of our own molecules.csv may hold anything
     except OSError:
         return
     if start.startswith(b"PK\x03\x04"):
@@ -75,39 +91,54 @@ def _suffix(path: Path) -> str:
     return name.rpartition(".")[2] if "." in name else ""
 
 
-def _read_smi(path: Path, column: str | None) -> Iterator[Record]:
-    with open_text(path) as stream:
-        for number, line in enumerate(stream, 1):
-            smiles, _, name = line.strip().replace("\t", " ").partition(" ")
-            if not smiles or (number == 1 and smiles.lower() in SMILES_COLUMNS):
-                continue
+def _smi(lines: Iterable[str]) -> Iterator[Record]:
+    for number, line in enumerate(lines, 1):
+        smiles, _, name = line.strip().replace("\t", " ").partition(" ")
+        if smiles and not (number == 1 and find_column([smiles], SMILES_COLUMNS) is not None):
             yield Record(smiles, name.strip(), number)
 
 
-def _read_table(path: Path, column: str | None) -> Iterator[Record]:
-    with open_text(path) as stream:
-        rows = table_rows(stream, path, (column.lower(),) if column else SMILES_COLUMNS)
-        header = next(rows, None)
-        if header is None:
-            return
-        smiles_at = _find_column(path, header, column)
-        lowered = [cell.strip().lower() for cell in header]
-        name_at = next((lowered.index(name) for name in NAME_COLUMNS if name in lowered), None)
+def _table(rows: TableRows, path: Path, column: str | None, name: str | None) -> Iterator[Record]:
+    header = next(rows, None)
+    if header is None:
+        return
+    smiles_at = _column(path, header, column or "SMILES", _titles(column))
+    name_at = find_column(header, NAME_COLUMNS) if name is None else _column(path, header, name, (name,))
+    begins = rows.line_num + 1
+    while (row := _next_row(path, rows, begins)) is not None:
         begins = rows.line_num + 1
-        while (row := _next_row(path, rows, begins)) is not None:
-            begins = rows.line_num + 1
+        if any(map(str.strip, row)):
             smiles = row[smiles_at].strip() if len(row) > smiles_at else ""
-            if smiles:
-                name = row[name_at].strip() if name_at is not None and len(row) > name_at else ""
-                yield Record(smiles, name, rows.line_num)
+            yield Record(
+                smiles, row[name_at].strip() if name_at is not None and len(row) > name_at else "", rows.line_num
+            )
+
+
+def _titles(column: str | None) -> Sequence[str]:
+    return SMILES_COLUMNS if column is None else (column,)
+
+
+def find_column(header: Sequence[str], titles: Iterable[str]) -> int | None:
+    """Where the first of ``titles`` that a header has stands in it; case, spaces, hyphens and underscores are ignored.
+
+    >>> find_column(["Molecule ChEMBL ID", "Canonical SMILES"], ("smiles", "canonical_smiles"))
+    1
+    """
+    plain = [_plain(cell) for cell in header]
+    return next((plain.index(_plain(title)) for title in titles if _plain(title) in plain), None)
+
+
+def _plain(title: str) -> str:
+    return "".join(character for character in title.lower() if character not in " _-\t\r\n")
 
 
 class TableRows:
     """The rows of a table as cells. Raises csv.Error where a quotation mark that is not closed, or closed within a
     text, has taken the lines that follow into one cell: the molecules on them would be lost."""
 
-    def __init__(self, lines: Iterable[str], delimiter: str) -> None:
+    def __init__(self, lines: Iterable[str], delimiter: str, skipped: int = 0) -> None:
         self.delimiter = delimiter
+        self._skipped = skipped
         self._taken: list[str] = []
         self._ended = False
         self._reader = csv.reader(self._taking(lines), delimiter=delimiter)
@@ -121,7 +152,7 @@ class TableRows:
     @property
     def line_num(self) -> int:
         """The line that the last row ends on, from 1."""
-        return self._reader.line_num
+        return self._reader.line_num + self._skipped
 
     def __iter__(self) -> Iterator[list[str]]:
         return self
@@ -136,20 +167,31 @@ class TableRows:
         return row
 
 
-def table_rows(stream: IO[str], path: Path, wanted: Sequence[str] = SMILES_COLUMNS) -> TableRows:
-    """The rows of a table, its header included.
+def table_rows(
+    stream: IO[str], path: Path, wanted: Sequence[str] = SMILES_COLUMNS, first: str | None = None
+) -> TableRows:
+    """The rows of a table, its header included. ``first`` is the first line, where it has been read.
 
     The columns of .tsv are parted by tabs, those of others by whatever of comma, semicolon (as spreadsheets write them
-    where the comma is the decimal sign) and tab gives a column of one of the names ``wanted``, in lower case.
+    where the comma is the decimal sign) and tab gives a column of one of the titles ``wanted``, else the most columns.
+    A first line ``sep=;``, by which Excel is told the sign, is no row.
     """
-    first = stream.readline()
-    part = next((part for part in ",;\t" if _has_column(first, part, wanted)), ",")
-    return TableRows(chain([first] if first else [], stream), "\t" if _suffix(path) == "tsv" else part)
+    first = stream.readline() if first is None else first
+    told = first.strip('\r\n"')
+    if len(told) == 5 and told.lower().startswith("sep="):
+        return TableRows(stream, told[4], skipped=1)
+    best = max(DELIMITERS, key=lambda part: (find_column(_cells(first, part), wanted) is not None, first.count(part)))
+    return TableRows(chain([first] if first else [], stream), "\t" if _suffix(path) == "tsv" else best)
 
 
-def _has_column(header: str, delimiter: str, wanted: Sequence[str]) -> bool:
-    cells = next(csv.reader([header], delimiter=delimiter), [])
-    return any(cell.strip().lower() in wanted for cell in cells)
+def _cells(header: str, delimiter: str) -> list[str]:
+    return next(csv.reader([header], delimiter=delimiter), [])
+
+
+def _is_header(line: str, wanted: Sequence[str]) -> bool:
+    """Whether a line is the header of a table of several columns, one of them of the titles ``wanted``."""
+    rows = [_cells(line, part) for part in DELIMITERS]
+    return any(len(cells) > 1 and find_column(cells, wanted) is not None for cells in rows)
 
 
 def decimal(text: str, delimiter: str) -> float:
@@ -174,16 +216,14 @@ def _next_row(path: Path, rows: TableRows, begins: int) -> list[str] | None:
         ) from None
 
 
-def _find_column(path: Path, header: list[str], column: str | None) -> int:
-    lowered = [cell.strip().lower() for cell in header]
-    for wanted in (column.lower(),) if column else SMILES_COLUMNS:
-        if wanted in lowered:
-            return lowered.index(wanted)
-    wanted = column or "SMILES"
-    raise UserError(f"table '{path}' has no column '{wanted}'; its columns are: {', '.join(header)[:300]}")
+def _column(path: Path, header: list[str], name: str, titles: Sequence[str]) -> int:
+    at = find_column(header, titles)
+    if at is None:
+        raise UserError(f"table '{path}' has no column '{name}'; its columns are: {', '.join(header)[:300]}")
+    return at
 
 
-def _read_sdf(path: Path, column: str | None) -> Iterator[Record]:
+def _read_sdf(path: Path) -> Iterator[Record]:
     # RDKit's own supplier reads on past the end of a damaged record and takes the next molecule with it.
     for number, lines in _sdf_blocks(path):
         yield Record(_smiles_of("".join(lines)), lines[0].strip(), number)

@@ -22,7 +22,7 @@ def open_spellings(scaffold: str) -> list[list[str]]:
     A scaffold with one ``*`` is open there alone; without ``*``, every atom with a hydrogen is (of atoms that symmetry
     makes alike, one). Each list holds different spellings of one beginning, sorted; all rings and branches in them are
     closed, so that whatever follows is bonded to the open atom, its last. Raises :class:`UserError` for a text that is
-    no molecule, has more than one ``*`` or no open atom.
+    no molecule or several, has more than one ``*`` or no open atom.
 
     >>> [benzene] = open_spellings("*c1ccccc1")
     >>> benzene[-1]
@@ -32,6 +32,8 @@ def open_spellings(scaffold: str) -> list[list[str]]:
     if reading.molecule is None:
         raise UserError(f"scaffold '{scaffold[:80]}' is no valid SMILES ({reading.error})")
     mol = reading.molecule.mol
+    if "." in reading.molecule.smiles:
+        raise UserError(f"scaffold '{scaffold[:80]}' has several fragments; give one, without its counter-ions")
     marks = [atom.GetIdx() for atom in mol.GetAtoms() if atom.GetAtomicNum() == 0]
     if len(marks) > 1:
         raise UserError(f"scaffold '{scaffold[:80]}' has {len(marks)} attachment points (*); text can go on at one")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import shutil
 import textwrap
 from pathlib import Path
@@ -81,10 +80,14 @@ def _type(annotation: Any) -> str:
         return ""
     arguments = [_type(a) if isinstance(a, type) or get_origin(a) else _plain(a) for a in get_args(annotation)]
     origin = getattr(get_origin(annotation), "__name__", "")
-    if origin in ("list", "dict", "tuple"):
-        return f"{origin} of {' to '.join(arguments)}"
+    if origin in ("list", "tuple"):
+        return f"list of {arguments[0]}"
+    if origin == "dict":
+        return f"table of {' to '.join(arguments)}"
     if arguments:
         return " | ".join(argument for argument in arguments if argument)
+    if hasattr(annotation, "model_fields"):
+        return "table"
     known = {"str": "text", "float": "number", "int": "whole number", "bool": "true/false", "Path": "path"}
     return known.get(getattr(annotation, "__name__", ""), getattr(annotation, "__name__", str(annotation)))
 
@@ -128,7 +131,7 @@ def _in_full(name: str) -> list[str]:
 
 def _describe(registry: Registry[Any], entry: Entry[Any]) -> Iterator[str]:
     yield f"{registry.kind} {entry.name}\n"
-    yield inspect.cleandoc(inspect.getdoc(entry.item) or entry.summary) + "\n"
+    yield entry.description + "\n"
     if registry.kind == "component":
         unit = f" {entry.item.unit}" if entry.item.unit else ""
         yield f"raw values: {bounds(entry)}{unit}"

@@ -65,6 +65,7 @@ class Display(Watcher):
         self.runs: list[_Shown] = []
         self._live: Live | None = None
         self._last_line = -math.inf
+        self._said = ""
 
     def start(self, directory: RunDirectory, settings: RunSettings) -> None:
         self.runs.append(_Shown(directory.key, settings.head.oracle_budget))
@@ -81,7 +82,11 @@ class Display(Watcher):
             self._live.update(self._table())
         elif self.clock() - self._last_line >= self.every:
             self._last_line = self.clock()
-            self.say(self.runs[-1].line())
+            self._say_line()
+
+    def _say_line(self) -> None:
+        self._said = self.runs[-1].line()
+        self.say(self._said)
 
     def say(self, text: str) -> None:
         self.console.print(text, markup=False, soft_wrap=True)
@@ -91,8 +96,8 @@ class Display(Watcher):
         run.reason = reason
         if self._live is not None:
             self._live.update(self._table())
-        else:
-            self.say(run.line())
+        elif run.line() != self._said:
+            self._say_line()
         self.say(f"{run.name} is finished: {reason}")
 
     def _table(self) -> Table:

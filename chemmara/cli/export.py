@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from chemmara.wording import counted
+
 OWN = ("molecules.csv", "metrics.csv")  # of a run directory
 
 
@@ -30,14 +32,23 @@ def export(
     """Write a run's molecules as CSV, SMILES or SD file: all sampled rows, or distinct molecules by score."""
     from chemmara.cli.console import counts
     from chemmara.errors import UserError
+    from chemmara.reporting.compare import FILES
     from chemmara.reporting.export import export as write
-    from chemmara.reporting.runs import find_runs
+    from chemmara.reporting.runs import MANIFEST, find_runs
 
     runs = find_runs(run)
     if any(found.source.resolve() == out.resolve() for found in runs):
         raise UserError(f"'{out}' is what the run itself is read from; choose another file with -o")
-    if out.name in OWN and (out.parent / "manifest.json").is_file():
+    own = OWN if (out.parent / MANIFEST).is_file() else FILES if _holds_runs(out.parent) else ()
+    if out.name in own:
         raise UserError(f"'{out}' is a run's own file; choose another with -o")
     done = write(runs, out, min_score=min_score, one_per_scaffold=one_per_scaffold, top=top, clean=clean)
     selected = min_score is not None or one_per_scaffold or top is not None or clean or out.suffix.lower() != ".csv"
-    typer.echo(f"{done.written:,} {'molecules' if selected else 'rows'} written to {out}{counts(done.left_out)}")
+    typer.echo(f"{counted(done.written, 'molecule' if selected else 'row')} written to {out}{counts(done.left_out)}")
+
+
+def _holds_runs(folder: Path) -> bool:
+    """Whether a directory is one of `optimize -o`."""
+    from chemmara.reporting.runs import LEDGER, MANIFEST
+
+    return (folder / LEDGER).is_file() or any(folder.glob(f"*/seed-*/{MANIFEST}"))

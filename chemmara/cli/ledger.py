@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from chemmara.wording import counted
 
 if TYPE_CHECKING:
     from chemmara.scoring.ledger import ComponentInfo
@@ -31,24 +34,32 @@ def info(ledger: Place) -> None:
     """Components, evaluations, failures, runs and size. A run may be writing meanwhile."""
     from chemmara.cli.console import columns
     from chemmara.scoring.ledger import Ledger
+    from chemmara.workflows.ledgers import endpoint_of, labels_of
 
     path = _file(ledger)
     with Ledger(path, read_only=True) as found:
-        components = found.components()
+        components, labels = found.components(), labels_of(found)
         runs = [found.run_info(run) for run in found.runs()]
     size = sum(file.stat().st_size for end in ("", "-wal") if (file := Path(f"{path}{end}")).exists())
     total, failed = sum(c.evaluations for c in components), sum(c.failed for c in components)
-    typer.echo(f"{path}: {size / 1e6:.1f} MB, {total:,} evaluations, {failed:,} of them failed")
-    head = ("component", "key", "evaluations", "failed", "most often", "settings")
-    typer.echo(columns("components", head, [_row(component) for component in components]))
+    typer.echo(f"{path}: {size / 1e6:.1f} MB, {counted(total, 'evaluation')}, {failed:,} of them failed")
+    head = ("component", "label", "endpoint", "key", "evaluations", "failed", "most often", "settings")
+    table = [_row(each, " ".join(labels.get(each.key, ())), endpoint_of(each), components) for each in components]
+    typer.echo(columns("components", head, table))
     rows = [(run.run, f"{run.rows:,}", str(run.last_step)) for run in runs]
     typer.echo(columns("runs", ("run", "rows", "last step"), rows))
 
 
-def _row(component: ComponentInfo) -> tuple[str, ...]:
-    settings = ", ".join(f"{key} {value}" for key, value in component.parameters.items())
+def _row(component: ComponentInfo, label: str, endpoint: str, among: Sequence[ComponentInfo]) -> tuple[str, ...]:
+    """A line of the table; by the settings that differ it is told from others of its name, so they come first."""
+    others = [other.parameters for other in among if other.name == component.name]
+    alike = {key for key, value in component.parameters.items() if all(other.get(key) == value for other in others)}
+    ordered = sorted(component.parameters.items(), key=lambda item: item[0] in alike)
+    settings = ", ".join(f"{key} {value}" for key, value in ordered if key != "endpoint")
     return (
         component.name or "unknown",
+        label,
+        endpoint,
         component.key[:12],
         f"{component.evaluations:,}",
         f"{component.failed:,}",
@@ -60,7 +71,7 @@ def _row(component: ComponentInfo) -> tuple[str, ...]:
 @app.command("merge")
 def merge_ledgers(
     out: Annotated[
-        Path, typer.Argument(help="ledger, or directory of one, that is merged into; made if it is not there")
+        Path, typer.Argument(help="ledger (.sqlite, .db), or directory of one, that is merged into; made if not there")
     ],
     ledgers: Annotated[list[Path], typer.Argument(help="ledgers, or directories of `optimize -o`, that are only read")],
     conflicts: Annotated[Path | None, typer.Option(help=".csv file for all conflicts")] = None,
@@ -71,12 +82,12 @@ def merge_ledgers(
 
     if conflicts is not None and conflicts.suffix.lower() != ".csv":
         raise UserError(f"conflicts are written as .csv (got '{conflicts}')")
-    if not out.suffix and not out.exists():
+    if out.suffix not in (".sqlite", ".db") and not out.exists():
         out = out / "ledger.sqlite"  # as `optimize -o` has it
     done = merge(_file(out), [_file(ledger) for ledger in ledgers])
     typer.echo(
-        f"{done.evaluations:,} evaluations and {len(done.runs)} runs added to {_file(out)}; {done.replaced:,} failures "
-        f"replaced by values; {done.same:,} known already"
+        f"{counted(done.evaluations, 'evaluation')} and {counted(len(done.runs), 'run')} added to {_file(out)}; "
+        f"{counted(done.replaced, 'failure')} replaced by values; {done.same:,} known already"
     )
     for run in done.runs_left:
         typer.echo(f"left out: another run '{run}' is there already", err=True)
@@ -85,7 +96,7 @@ def merge_ledgers(
 
 def _tell_conflicts(done: Merged, file: Path | None) -> None:
     if done.conflicts:
-        typer.echo(f"{len(done.conflicts):,} conflicts: the value that was there is kept", err=True)
+        typer.echo(f"{counted(len(done.conflicts), 'conflict')}: the value that was there is kept", err=True)
     for c in done.conflicts[:SHOWN]:
         typer.echo(f"  {c.component or c.key[:12]} of {c.smiles}: {c.kept:g} kept, {c.other:g} in {c.source}", err=True)
     if len(done.conflicts) > SHOWN and file is None:
@@ -106,9 +117,11 @@ def _tell_conflicts(done: Merged, file: Path | None) -> None:
 def export_evaluations(
     ledger: Place,
     out: Annotated[Path, typer.Option("-o", "--out", help=".csv file; an existing one is replaced")],
-    component: Annotated[str | None, typer.Option(help="only this component, by name or key [default: all]")] = None,
+    component: Annotated[
+        str | None, typer.Option(help="only this one, by name, label, endpoint or key [default: all]")
+    ] = None,
 ) -> None:
-    """Write the evaluations as a table: SMILES, component, key, value, error."""
+    """Write the evaluations as a table: SMILES, component, label, endpoint, key, value, error."""
     from chemmara.workflows.ledgers import export
 
-    typer.echo(f"{export(_file(ledger), out, component):,} rows written to {out}")
+    typer.echo(f"{counted(export(_file(ledger), out, component), 'row')} written to {out}")

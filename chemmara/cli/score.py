@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from chemmara.wording import counted, no_molecules
 
 if TYPE_CHECKING:
     from chemmara.workflows.explain import Explanation, Part
@@ -24,6 +26,8 @@ def score(
         Path | None, typer.Argument(help=".smi, .csv, .tsv (also .gz) or .sdf file of any size")
     ] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help=".csv file; an existing one is replaced")] = None,
+    column: Annotated[str | None, typer.Option(help="column of SMILES in a table [default: found by name]")] = None,
+    name: Annotated[str | None, typer.Option(help="column of names in a table [default: found by name]")] = None,
     notes: Annotated[
         bool, typer.Option("--notes", help="columns with the names of matched alerts, the nearest reference, ...")
     ] = False,
@@ -38,15 +42,15 @@ def score(
     from chemmara.errors import UserError
 
     if explained:
-        if molecules is not None or out is not None or notes:
-            raise UserError("--explain takes the place of a file of molecules, -o and --notes")
+        if molecules is not None or out is not None or notes or column or name:
+            raise UserError("--explain takes the place of a file of molecules, -o, --column, --name and --notes")
         return _explain(config, explained)
     if molecules is None or out is None:
         raise UserError("a file of molecules and -o FILE.csv are needed, or --explain SMILES")
-    return _score(config, molecules, out, notes)
+    return _score(config, molecules, out, column=column, name=name, notes=notes)
 
 
-def _score(config: Path, molecules: Path, out: Path, notes: bool) -> None:
+def _score(config: Path, molecules: Path, out: Path, **options: Any) -> None:
     from rich.console import Console
     from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
@@ -55,11 +59,11 @@ def _score(config: Path, molecules: Path, out: Path, notes: bool) -> None:
     columns = (TextColumn("{task.completed:,.0f} molecules scored"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("", total=None)
-        done = score_file(config, molecules, out, progress=lambda rows: bar.advance(task, rows), notes=notes)
-    failed = [f"{done.invalid:,} are no molecules"] if done.invalid else []
+        done = score_file(config, molecules, out, progress=lambda rows: bar.advance(task, rows), **options)
+    failed = [no_molecules(done.invalid)] if done.invalid else []
     failed += [f"{done.failed:,} could not be scored"] if done.failed else []
     note = f"; {' and '.join(failed)} (column error)" if failed else ""
-    typer.echo(f"{done.rows:,} rows written to {out}{note}")
+    typer.echo(f"{counted(done.rows, 'row')} written to {out}{note}")
     if done.kept:
         typer.echo(f"the values of the others are kept in {done.kept}: the same command tries the failed ones again")
 

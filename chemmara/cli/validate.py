@@ -9,6 +9,7 @@ import typer
 
 from chemmara.cli.console import columns, described
 from chemmara.cli.optimize import Assignments, Methods
+from chemmara.wording import counted
 
 if TYPE_CHECKING:
     from chemmara.optimization.settings import RunSettings
@@ -26,11 +27,11 @@ def validate(
     assignments: Assignments = None,
 ) -> None:
     """Check a config, every method of it, and print what `optimize` would run."""
-    from chemmara.cli.optimize import parse_seeds
+    from chemmara.cli.optimize import parse_seeds, split_names
     from chemmara.workflows.optimize import plan
 
     chosen = None if seeds is None else parse_seeds(seeds)
-    runs = plan(config, method or (), chosen, assignments or ()).runs
+    runs = plan(config, split_names(method), chosen, assignments or ()).runs
     first = runs[0][2]
     typer.echo(_methods({name: settings for name, _, settings in runs}))
     typer.echo(_score(first))
@@ -39,7 +40,7 @@ def validate(
     typer.echo(f"prior: {first.head.prior} ({first.prior.path})")
     if first.head.agent:
         typer.echo(f"agent: {first.head.agent} ({first.agent.path})")
-    typer.echo(f"{config} is valid: {len(runs)} runs (seeds {numbers}), {calls:,} oracle calls in all")
+    typer.echo(f"{config} is valid: {counted(len(runs), 'run')} (seeds {numbers}), {calls:,} oracle calls in all")
 
 
 def _methods(methods: dict[str, RunSettings]) -> str:

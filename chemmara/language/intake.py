@@ -17,6 +17,7 @@ from chemmara.language.corpus import HELD_OUT, Corpus, CorpusWriter, hash_smiles
 from chemmara.language.tokenizers import TOKENIZERS, UnreadableText
 from chemmara.language.vocabulary import END, SPECIAL, Vocabulary
 from chemmara.processes import in_order
+from chemmara.wording import counted
 
 CHUNK = 2000
 EXAMPLES = 5
@@ -46,7 +47,7 @@ class Refusals:
     def describe(self) -> list[str]:
         """One line a reason, for the terminal."""
         return [
-            f"{count:,} lines left out: {reason}{self._named(reason)} "
+            f"{counted(count, 'line')} left out: {reason}{self._named(reason)} "
             f"(for example {'; '.join(self.examples[reason][:3])})"
             for reason, count in self.counts.most_common()
         ]

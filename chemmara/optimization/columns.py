@@ -8,7 +8,7 @@ REFUSED = "refused_"
 """Begins the column of each screen rule."""
 
 COLUMNS: dict[str, str] = {
-    "step": "number of the step, from 1; step 0 holds the seed molecules, if there are any",
+    "step": "number of the step, from 1; the seed molecules, step 0 of molecules.csv, have no row",
     "oracle_calls": "distinct valid canonical molecules of this run sent to scoring so far",
     "evaluations": "component values computed by this run so far; a value found in the ledger was paid for before",
     "mean_score": "mean score of the batch's scored rows",

@@ -9,6 +9,7 @@ from chemmara.chemistry.molecules import read
 from chemmara.errors import UserError
 from chemmara.language.tokenizers import UnreadableText
 from chemmara.language.vocabulary import Vocabulary
+from chemmara.wording import no_molecules
 
 
 def read_seeds(path: Path, vocabulary: Vocabulary) -> tuple[list[str], list[str]]:
@@ -30,7 +31,7 @@ def read_seeds(path: Path, vocabulary: Vocabulary) -> tuple[list[str], list[str]
             foreign.append(f"{molecule.smiles[:60]} ({error})")
     notes = []
     if invalid:
-        notes.append(f"{path.name}: {len(invalid)} of its lines are no molecules: {'; '.join(invalid[:5])}")
+        notes.append(f"{path.name}: {no_molecules(len(invalid), 'line')}: {'; '.join(invalid[:5])}")
     if foreign:
         notes.append(f"{path.name}: the prior cannot write {len(foreign)} of its molecules: {'; '.join(foreign[:5])}")
     if not usable:

@@ -30,6 +30,8 @@ NO_VALUE = ("retry", "on_failure", "path", "timeout", "start_timeout", "retries"
 TOO_FEW = "too few seeds"
 ALIKE = 1.1
 """Runs whose oracle calls differ by no more than this factor are of one length: a step may overshoot."""
+BEST = 100
+"""Molecules that the metric top_100 is over, where a run has them."""
 FILES = ("compare.csv", "compare_tests.csv", "compare.png")
 
 
@@ -146,7 +148,19 @@ def compare(
             records.append({"threshold": threshold, "method": run.method, "seed": run.seed, **values})
     found = _summarise(chosen, records, tuple(digests))
     few = (f"no test between methods: that takes {LEAST_SEEDS} seeds of each",) if found.too_few_seeds else ()
-    return replace(found, remarks=(*_remarks(digests), *few))
+    assumed = () if thresholds else _assumed(runs, chosen)
+    return replace(found, remarks=(*_remarks(digests), *assumed, *few))
+
+
+def _assumed(runs: Sequence[Run], thresholds: Sequence[float]) -> tuple[str, ...]:
+    unknown = [f"'{run.name}'" for run in runs if run.threshold is None]
+    shown = " and ".join(f"{threshold:g}" for threshold in thresholds)
+    return (f"the threshold of {_listed(unknown)} is not known: taken to be {shown}",) if unknown else ()
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def _remarks(digests: Sequence[Digest]) -> tuple[str, ...]:
@@ -156,6 +170,11 @@ def _remarks(digests: Sequence[Digest]) -> tuple[str, ...]:
         remarks.append(
             f"the runs have {min(calls):,} to {max(calls):,} oracle calls: whoever has more of them finds more, and "
             "only burdens and shares can be compared"
+        )
+    scored = {each.run.name: sum(not math.isnan(score) for score in each.scores) for each in digests}
+    if short := [f"'{name}' ({number})" for name, number in scored.items() if number < BEST]:
+        remarks.append(
+            f"fewer than {BEST} molecules have a score in {_listed(short)}: their mean top-{BEST} is over those"
         )
     scores: dict[str, str] = {}
     for each in digests:

@@ -34,6 +34,8 @@ class Entry:
 
     @property
     def name(self) -> str:
+        if self.row.name:
+            return self.row.name
         seed = "" if self.run.seed is None else f"-s{self.run.seed}"
         return f"{self.run.method}{seed}-{self.row.step:05d}-{self.row.index:03d}"
 
@@ -64,7 +66,7 @@ def export(
     .sdf hold valid molecules only.
 
     The file appears whole or not at all. Raises :class:`UserError` for an unknown suffix, a place that cannot be
-    written or a selection that makes no sense, and :class:`RunError` for a full disk.
+    written, a selection that makes no sense or leaves nothing, and :class:`RunError` for a full disk.
     """
     out = Path(out)
     if out.suffix.lower() not in SUFFIXES:
@@ -76,7 +78,8 @@ def export(
     runs = [runs] if isinstance(runs, Run) else list(runs)
     done = Exported(out)
     entries: Iterator[Entry] = (Entry(run, row) for run in runs for row in run.rows())
-    if min_score is not None or one_per_scaffold or top is not None or clean:
+    distinct = min_score is not None or one_per_scaffold or top is not None or clean
+    if distinct:
         entries = _distinct(entries, -math.inf if min_score is None else min_score, done.left_out)
     if clean:
         entries = _clean(entries, done.left_out)
@@ -86,6 +89,9 @@ def export(
     with replacing(out) as stream:
         for text in _FORMATS[out.suffix.lower()](entries, labels, done):
             stream.write(text)
+        if not done.written and (distinct or out.suffix.lower() != ".csv"):
+            why = ", ".join(f"{number:,} {reason}" for reason, number in done.left_out.items())
+            raise UserError(f"no molecule is left for '{out}', which is not written" + (f": {why}" if why else ""))
     return done
 
 

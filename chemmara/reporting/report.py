@@ -26,7 +26,7 @@ COLUMN_MEANINGS = {
     "SMILES": "canonical SMILES if the sequence is a molecule, else the text as sampled",
     "InChIKey": "standard InChIKey, blank for an invalid sequence",
     "name": "method, seed, step and place in the batch: unique in the run",
-    "step": "optimisation step, from 0",
+    "step": "number of the step, from 1; 0 for the seed molecules, if there are any",
     "score": "total score in [0, 1] before any diversity filter; blank if there is none",
     "<label>": "raw value of a component, in its own unit",
     "<label>_score": "the same after its transform, in [0, 1]",

@@ -60,6 +60,8 @@ def find_runs(path: str | Path) -> list[Run]:
     runs = [_of_directory(f) for f in folders if f.is_dir() and _SEED_FOLDER.fullmatch(f.name) and _has_rows(f)]
     if not runs and (path / LEDGER).is_file():
         runs = _of_ledger(path / LEDGER)
+    elif (path / LEDGER).is_file():  # runs of another host, merged into the ledger
+        runs += [_of_key(path / LEDGER, key) for key in _ledger_runs(path / LEDGER) if not (path / key).is_dir()]
     if not runs:
         what = "it is empty" if not any(path.iterdir()) else "there is no <method>/seed-<n>/ with molecules in it"
         raise UserError(f"no run at '{path}': {what}")
@@ -139,18 +141,20 @@ def _of_directory(folder: Path) -> Run:
 
 
 def _of_ledger(path: Path) -> list[Run]:
-    runs = []
-    for key in _ledger_runs(path):
-        folder = path.parent / key
-        if folder.is_dir():
-            runs.append(_of_directory(folder))
-        else:
-            method, seed = _split(key)
-            rows = partial(_ledger_rows, path, key)
-            runs.append(Run(method, seed, _first_labels(rows), None, path, None, rows))
+    runs = [
+        _of_directory(path.parent / key) if (path.parent / key).is_dir() else _of_key(path, key)
+        for key in _ledger_runs(path)
+    ]
     if not runs:
         raise UserError(f"no run at '{path}': the ledger holds no molecules yet")
     return runs
+
+
+def _of_key(path: Path, key: str) -> Run:
+    """A run that only a ledger knows of."""
+    method, seed = _split(key)
+    rows = partial(_ledger_rows, path, key)
+    return Run(method, seed, _first_labels(rows), None, path, None, rows)
 
 
 def _split(key: str) -> tuple[str, int | None]:

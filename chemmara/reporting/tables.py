@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from chemmara.chemistry.files import SMILES_COLUMNS, decimal, refuse_workbook, table_rows
+from chemmara.chemistry.files import NAME_COLUMNS, SMILES_COLUMNS, decimal, find_column, refuse_workbook, table_rows
 from chemmara.chemistry.molecules import read
 from chemmara.chemistry.text import open_text
 from chemmara.errors import UserError
@@ -25,7 +27,7 @@ AFTER_LABELS = (
     *("scaffold", "valid", "error", "method", "seed", "sampled", "agent_log_prob", "prior_log_prob", "origin"),
 )  # fmt: skip
 _AFTER_BEFORE = AFTER_LABELS[:-1]  # of a version that did not say where a row comes from
-SCORE_COLUMNS = ("score", "total_score", "total score", "total", "reward")
+SCORE_COLUMNS = ("score", "total_score", "total", "reward")
 _SEED_IN_NAME = re.compile(r"(.*?)[-_. ]?seed[-_ ]?(\d+)", re.IGNORECASE)
 _PLACE_IN_NAME = re.compile(r"-(\d+)-(\d+)$")
 
@@ -95,10 +97,18 @@ def is_ours(header: Sequence[str]) -> bool:
 
 
 def labels_of(path: Path) -> tuple[str, ...]:
-    """The component labels in the header of a molecules.csv, () for another table."""
+    """The component labels in the header of a molecules.csv or of a table of `chemmara score`, () for another."""
     header = header_of(path)
     after = _after_labels(header)
-    return tuple(header[len(BEFORE_LABELS) : -len(after)][::2]) if after else ()
+    return tuple(header[len(BEFORE_LABELS) : -len(after)][::2]) if after else tuple(_scored_labels(header))
+
+
+def _scored_labels(header: Sequence[str]) -> dict[str, int]:
+    """The labels in a table of `chemmara score`, each with the place of its raw value, the score's beside it."""
+    if list(header[:2]) != ["SMILES", "name"] or list(header[-2:]) != ["score", "error"]:
+        return {}
+    places = range(2, len(header) - 3, 2)
+    return {header[at]: at for at in takewhile(lambda at: header[at + 1] == f"{header[at]}_score", places)}
 
 
 def runs_of_table(path: Path, make: Callable[..., Run]) -> list[Run]:
@@ -118,7 +128,7 @@ def runs_of_table(path: Path, make: Callable[..., Run]) -> list[Run]:
     stem = path.name.removesuffix(".gz").rpartition(".")[0] or path.name
     match = _SEED_IN_NAME.fullmatch(stem)
     method, seed = (match[1] or path.resolve().parent.name, int(match[2])) if match else (stem, None)
-    return [make(method, seed, (), None, path, None, partial(read_rows, path))]
+    return [make(method, seed, labels, None, path, None, partial(read_rows, path))]
 
 
 def list_rows(path: Path) -> Iterator[list[str]]:
@@ -145,12 +155,15 @@ def read_rows(path: Path, only: tuple[str, str] | None = None) -> Iterator[RunRo
         return
     smiles_at, score_at, step_at = _find_columns(path, header)
     delimiter = delimiter_of(path)
+    name_at, labels = find_column(header, NAME_COLUMNS), _scored_labels(header)
     refused, scored = "", False
     for index, cells in enumerate(list_rows(path)):
         score, step = decimal(cells[score_at], delimiter), cells[step_at] if step_at is not None else ""
         scored = scored or not math.isnan(score)
         refused = refused or (cells[score_at] if math.isnan(score) and not _blank(cells[score_at]) else "")
-        yield _foreign_row(index, cells[smiles_at], cells[score_at], score, step)
+        row = _foreign_row(index, cells[smiles_at], cells[score_at], score, step)
+        row = row if name_at is None else replace(row, name=cells[name_at].strip())
+        yield _with_components(row, cells[: len(header)], labels) if labels else row
     if not scored and refused:
         raise UserError(
             f"table '{path}' has no number in the column '{header[score_at].strip()}', but such as '{refused[:40]}'; "
@@ -159,14 +172,12 @@ def read_rows(path: Path, only: tuple[str, str] | None = None) -> Iterator[RunRo
 
 
 def _find_columns(path: Path, header: list[str]) -> tuple[int, int, int | None]:
-    lowered = [cell.strip().lower() for cell in header]
-    smiles = next((lowered.index(name) for name in SMILES_COLUMNS if name in lowered), None)
-    score = next((lowered.index(name) for name in SCORE_COLUMNS if name in lowered), None)
+    smiles, score = find_column(header, SMILES_COLUMNS), find_column(header, SCORE_COLUMNS)
     if smiles is None or score is None:
         missing = " and ".join(n for n, at in (("SMILES", smiles), ("score", score)) if at is None)
         found = ", ".join(header)[:300] or "none, the file is empty"
         raise UserError(f"table '{path}' has no column {missing}; its columns are: {found}")
-    return smiles, score, lowered.index("step") if "step" in lowered else None
+    return smiles, score, find_column(header, ("step",))
 
 
 def _blank(score: str) -> bool:
@@ -194,6 +205,12 @@ def _foreign_row(index: int, sampled: str, score: str, value: float, step: str) 
     )
 
 
+def _with_components(row: RunRow, cells: Sequence[str], labels: Mapping[str, int]) -> RunRow:
+    """A row of a table of `chemmara score`, whose last column says why there is no score."""
+    raw, transformed = ({label: _number(cells[at + n]) for label, at in labels.items()} for n in (0, 1))
+    return replace(row, raw=raw, transformed=transformed, error=row.error or cells[-1] or None)
+
+
 def _own_rows(path: Path, header: list[str], only: tuple[str, str] | None) -> Iterator[RunRow]:
     after_labels = _after_labels(header)
     count = (len(header) - len(BEFORE_LABELS) - len(after_labels)) // 2
@@ -219,6 +236,7 @@ def _own_rows(path: Path, header: list[str], only: tuple[str, str] | None) -> It
             agent_log_prob=_number(after["agent_log_prob"]),
             prior_log_prob=_number(after["prior_log_prob"]),
             origin=after.get("origin", SAMPLED),
+            name=before[2],
         )
 
 

@@ -53,7 +53,7 @@ class _Oracle:
         if failed is not None:
             raise RunError(
                 f"component '{self.label}' failed on {failed[0]}: {failed[1].error} (on_failure = 'stop'); "
-                "mend it and go on with --resume, which tries the molecule again"
+                "mend it and give the command again (optimize: with --resume), which tries the molecule again"
             )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from chemmara.scoring.database import decode, encode
@@ -45,6 +45,7 @@ class RunRow:
     agent_log_prob: float  # nats, total, end token included
     prior_log_prob: float
     origin: str = SAMPLED
+    name: str = field(default="", repr=False, compare=False)  # where a table has one; a ledger holds none
 
 
 def cell(value: float) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from pydantic import Field
 
 from chemmara.config import Parameters, Table, check
 from chemmara.errors import ConfigError, nearest
-from chemmara.scoring import work
+from chemmara.scoring import transforms, work
 from chemmara.scoring.aggregation import AGGREGATIONS
 from chemmara.scoring.component import COMPONENTS, Component
 from chemmara.scoring.evaluation import ComponentSpec
@@ -24,6 +25,9 @@ RESERVED = (
     *("agent_log_prob", "prior_log_prob", "origin", "reward"),
 )
 """Columns of molecules.csv that no label may take, in any case."""
+
+FLAT = 0.02
+"""Scores that differ by less, over all raw values that there can be, tell no molecules apart."""
 
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]{0,63}")
 
@@ -168,7 +172,9 @@ def _with_common_keys(message: str, own: Mapping[str, Any]) -> str:
 def _transform(table: Mapping[str, Any] | None, name: str, built: Component, where: str) -> TransformSettings | None:
     if table is not None:
         entry, parameters = TRANSFORMS.build_parameters(dict(table), f"{where}.transform")
-        return TransformSettings(entry.name, parameters)
+        settings = TransformSettings(entry.name, parameters)
+        _warn_if_flat(settings, name, built, where)
+        return settings
     low, high = built.bounds
     if low is not None and high is not None and low >= 0 and high <= 1:
         return None
@@ -178,6 +184,22 @@ def _transform(table: Mapping[str, Any] | None, name: str, built: Component, whe
         f"{where}.transform: '{name}' has raw values {shown}{unit} and needs a transform into [0, 1], "
         f"for example transform = {built.example}"
     )
+
+
+def _warn_if_flat(transform: TransformSettings, name: str, built: Component, where: str) -> None:
+    """Warn of a transform that makes one score of all raw values, as one in per cent does of a fraction."""
+    low, high = built.bounds
+    if low is None or high is None:
+        return
+    least, most = transforms.span(transform.name, transform.parameters, low, high)
+    if most - least < FLAT:
+        scores = f"{least:.3g}" if f"{least:.3g}" == f"{most:.3g}" else f"{least:.3g} to {most:.3g}"
+        own = ", ".join(f"{key} = {value}" for key, value in transform.to_table().items() if key != "name")
+        warnings.warn(
+            f"{where}.transform: '{transform.name}' ({own}) scores {scores} whatever the molecule: raw values of "
+            f"'{name}' are from {low:g} to {high:g}{f' {built.unit}' if built.unit else ''}",
+            stacklevel=2,
+        )
 
 
 def _label(label: str, where: str) -> str:

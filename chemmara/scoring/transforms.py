@@ -37,6 +37,15 @@ def apply(name: str, parameters: Parameters, values: Array) -> Array:
     return np.where(np.isnan(known), np.nan, np.clip(scores, 0.0, 1.0))
 
 
+def span(name: str, parameters: Parameters, low: float, high: float) -> tuple[float, float]:
+    """The least and the highest score of raw values from ``low`` to ``high``, on a grid with the parameters' own
+    numbers in it: a window may be narrower than the grid."""
+    own = [value for _, value in parameters if isinstance(value, float)]
+    own += [float(key) for _, value in parameters if isinstance(value, dict) for key in value]
+    scores = apply(name, parameters, np.clip([*np.linspace(low, high, 1001), *own], low, high))
+    return float(scores.min()), float(scores.max())
+
+
 def _logistic10(x: Array) -> Array:
     """1 / (1 + 10^-x), stable on both sides."""
     small = np.exp(-_LN10 * np.abs(x))

@@ -58,7 +58,7 @@ def train(
         return _follow(files, out, settings, validation)
     if weights.is_file() and resume:
         _check_finished(files, out, settings, validation)
-        say(f"{out} is finished: nothing to do; to train on, begin another directory --from {out}")
+        say(f"{out} is finished: nothing to do; to train on from it: {settings.further.format(out=out)}")
         return weights
     if (weights.is_file() or (out / "checkpoints").exists()) and not resume:
         raise UserError(f"'{out}' holds a training already; go on with --resume, or choose another directory")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -48,6 +48,9 @@ class TrainSettings(LikelihoodSettings):
     checkpoint_seconds: float = Field(300.0, ge=0, description="time between checkpoints")
     column: str | None = Field(None, description="column of SMILES in a table; found by name if not given")
 
+    further: ClassVar[str] = "chemmara train DATA... -o ANOTHER --from {out}"
+    """The command that trains on from a finished training in ``out``."""
+
 
 class FinetuneSettings(TrainSettings):
     """What `chemmara finetune` can be told: as a training, with defaults for a few dozen to thousands of molecules."""
@@ -58,4 +61,6 @@ class FinetuneSettings(TrainSettings):
     patience: int = Field(3, ge=0, description="epochs without a lower validation loss that end it; 0: all run")
     holdout: float = Field(0.1, gt=0, lt=1, description="share of the molecules that the validation loss is of")
     policy: dict[str, Any] = Field({}, description="what differs from the prior's shape: dropout alone can")
+    further: ClassVar[str] = "chemmara finetune {out} DATA... -o ANOTHER"
+
     initial: str = Field(description="prior to begin from: its tokens, architecture and weights are kept")

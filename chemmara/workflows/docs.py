@@ -32,7 +32,7 @@ from chemmara.optimization.screening import SCREENS, ScreenSettings
 from chemmara.optimization.settings import _Head
 from chemmara.optimization.tables import ExecutionSettings, GeneticSettings, ReplaySettings
 from chemmara.policies.policy import POLICIES
-from chemmara.registry import Registry
+from chemmara.registry import Registry, readable
 from chemmara.reporting.report import COLUMN_MEANINGS
 from chemmara.scoring.aggregation import AGGREGATIONS
 from chemmara.scoring.cluster_settings import DaskSettings, SlurmSettings
@@ -114,11 +114,8 @@ def parameters(model: type[BaseModel], but: Iterable[str] = ()) -> str:
 
 
 def _plain(text: str) -> str:
-    """A docstring as Markdown: without doctests, roles and the short name of the paper."""
-    paragraphs = [part for part in text.split("\n\n") if not part.lstrip().startswith(">>>")]
-    text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", "\n\n".join(paragraphs))
-    text = re.sub(r"\[P(?=[],])", "[arXiv 2510.20817", text).replace("; P]", "; arXiv 2510.20817]")
-    return text.replace("``", "`").strip()
+    """A docstring as Markdown: also without the short name of the paper."""
+    return re.sub(r"\[P(?=[],])", "[arXiv 2510.20817", readable(text)).replace("; P]", "; arXiv 2510.20817]")
 
 
 def registered(registry: Registry[Any], whole: bool = False) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
 
 from chemmara.errors import UserError
 from chemmara.places import make_directory
 from chemmara.scoring.evaluation import ComponentSpec, Evaluation
-from chemmara.scoring.ledger import Ledger, RunRow
+from chemmara.scoring.ledger import ComponentInfo, Ledger, RunRow
 
-COLUMNS = ("SMILES", "component", "key", "value", "error")
+COLUMNS = ("SMILES", "component", "label", "endpoint", "key", "value", "error")
+LOOKED_AT = 50  # rows of a run from which is told what its labels stand for
 
 
 @dataclass(frozen=True)
@@ -120,10 +122,40 @@ def _begins_with(rows: Iterator[RunRow], known: Iterator[RunRow]) -> bool:
     return True
 
 
+def labels_of(ledger: Ledger) -> dict[str, list[str]]:
+    """The labels that runs have for the components of a ledger, by key.
+
+    A ledger notes none: they are told from the raw values of runs' rows, which are the evaluations under one key. A key
+    is left out where no run has rows of it, or another has the same values and the label is the name of neither.
+    """
+    found: dict[str, list[str]] = {}
+    names = {info.key: info.name for info in ledger.components()}
+    for run in ledger.runs():
+        rows = list(islice((row for row in ledger.rows(run) if row.raw), LOOKED_AT))
+        known = {key: ledger.lookup(key, [row.smiles for row in rows]) for key in names}
+        for label in dict.fromkeys(label for row in rows for label in row.raw):
+            raw = {row.smiles: row.raw[label] for row in rows if not math.isnan(row.raw.get(label, math.nan))}
+            same = [k for k in names if raw and all(s in known[k] and known[k][s].value == raw[s] for s in raw)]
+            same = [k for k in same if names[k] == label] or same
+            if len(same) == 1 and label not in found.setdefault(same[0], []):
+                found[same[0]].append(label)
+    return found
+
+
+def endpoint_of(info: ComponentInfo) -> str:
+    """Which value of a program or service a component is; '' for others."""
+    return str(info.parameters.get("endpoint", ""))
+
+
+def _chosen(infos: Sequence[ComponentInfo], labels: Mapping[str, list[str]], wanted: str) -> list[ComponentInfo]:
+    named = [info for info in infos if wanted in (info.name, endpoint_of(info), *labels.get(info.key, ()))]
+    return named or [info for info in infos if info.key.startswith(wanted)]
+
+
 def export(ledger: str | Path, out: str | Path, component: str | None = None) -> int:
     """Write evaluations to a CSV file with the columns COLUMNS; the number of rows.
 
-    ``component``: only those of this name, or of a key that begins so. Raises :class:`UserError`.
+    ``component``: only those of this name, label or endpoint, or of a key that begins so. Raises :class:`UserError`.
     """
     from chemmara.errors import nearest
     from chemmara.reporting.export import replacing
@@ -134,14 +166,11 @@ def export(ledger: str | Path, out: str | Path, component: str | None = None) ->
         raise UserError(f"evaluations are written as .csv (got '{out}')")
     count = 0
     with Ledger(ledger, read_only=True) as source:
-        infos = source.components()
-        chosen = {
-            i.key: i.name for i in infos if component is None or i.name == component or i.key.startswith(component)
-        }
-        if component is not None and not chosen:
-            raise UserError(
-                f"'{ledger}' has no component '{component}'{nearest(component, {i.name for i in infos if i.name})}"
-            )
+        infos, labels = source.components(), labels_of(source)
+        chosen = {info.key: info for info in (_chosen(infos, labels, component) if component else infos)}
+        if component and not chosen:
+            known = {name for i in infos for name in (i.name, endpoint_of(i), *labels.get(i.key, ())) if name}
+            raise UserError(f"'{ledger}' has no component '{component}'{nearest(component, known)}")
         with replacing(out) as stream:
             stream.write(",".join(COLUMNS) + "\n")
             for page in source.evaluations():
@@ -149,7 +178,9 @@ def export(ledger: str | Path, out: str | Path, component: str | None = None) ->
                     if key in chosen:
                         cells = (
                             quote(smiles),
-                            chosen[key],
+                            chosen[key].name,
+                            " ".join(labels.get(key, ())),
+                            quote(endpoint_of(chosen[key])),
                             key,
                             number(evaluation.value),
                             quote(evaluation.error or ""),

@@ -49,11 +49,14 @@ def score_file(
     molecules: str | Path,
     out: str | Path,
     *,
+    column: str | None = None,
+    name: str | None = None,
     progress: Callable[[int], None] = lambda rows: None,
     notes: bool = False,
 ) -> Scored:
     """Write one row per input molecule to the CSV file ``out``, in order, with the reason where there is no score.
 
+    A row of a table without a SMILES is one, too. ``column`` and ``name`` are a table's columns of SMILES and names.
     Columns: SMILES (as in the input), name, ``<label>`` (raw), ``<label>_score`` (transformed), score, error.
     With ``notes`` a column ``<label>_note`` follows for each component that has any: alerts that match, and so on.
     ``config`` is a file or a table; besides [scoring], [execution] and [failure] (retry, on_failure) are heeded.
@@ -68,7 +71,7 @@ def score_file(
             raise UserError(f"scores are written as .csv (got '{out}')")
         if out.resolve() == Path(molecules).resolve():
             raise UserError(f"'{out}' is the input itself; choose another file with -o")
-        records = iter(read_records(molecules))
+        records = iter(read_records(molecules, column, name, blanks=True))
         first = list(islice(records, CHUNK))
         if not first:
             raise UserError(f"file '{molecules}' has no molecules")

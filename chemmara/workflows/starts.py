@@ -24,6 +24,7 @@ def find_starts(policy: Any, settings: SampleSettings) -> list[list[int]]:
     if policy.vocabulary.tokenizer_name == "selfies":
         raise UserError("this prior writes SELFIES: a SMILES cannot be continued; take a prior of SMILES")
     if settings.prefix:
+        _check_branches(settings.prefix)
         starts = [_encode(policy, settings.prefix)]
     else:
         starts = [_likeliest(policy, spellings) for spellings in open_spellings(settings.scaffold)]
@@ -31,6 +32,15 @@ def find_starts(policy: Any, settings: SampleSettings) -> list[list[int]]:
     if longest >= settings.max_tokens:
         raise UserError(f"the beginning is {longest} tokens long; sequences end at {settings.max_tokens}")
     return starts
+
+
+def _check_branches(prefix: str) -> None:
+    """Raise :class:`UserError` for a branch that is closed before it is opened: no text that follows mends that."""
+    depth = 0
+    for place, character in enumerate(prefix, 1):
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if depth < 0:
+            raise UserError(f"--prefix: '{prefix[:80]}' closes at position {place} a branch that it has not opened")
 
 
 def _encode(policy: Any, text: str) -> list[int]:

@@ -35,10 +35,15 @@ def train_surrogate(
     one. The model that is written has seen the part to train on. Raises :class:`UserError`.
     """
     _need_sklearn()
+    if (Path(out) / FILE).exists():
+        raise UserError(f"'{out}' holds a surrogate already; choose another directory")
     check_directory(out)
     data = read_surrogate_data(
         path, smiles=smiles, value=value, split=split, task=task, fingerprint=settings.fingerprint, size=settings.size
     )
+    say(f"values are those of the column '{data.columns['value']}'")
+    if data.unread:
+        say(f"{data.unread:,} of them are left out, for they are no plain numbers, such as '{data.example}'")
     train, test = data.part("train"), data.part("test")
     figures: dict[str, Any] = {
         "target": target or data.columns["value"], "unit": unit, "task": data.task, "columns": data.columns,

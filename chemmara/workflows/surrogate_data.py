@@ -7,23 +7,25 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chemmara.chemistry.files import NAME_COLUMNS, SMILES_COLUMNS, decimal, refuse_workbook, table_rows
+from chemmara.chemistry.files import NAME_COLUMNS, SMILES_COLUMNS, decimal, find_column, refuse_workbook, table_rows
 from chemmara.chemistry.fingerprints import FingerprintName, function
 from chemmara.chemistry.molecules import read
 from chemmara.chemistry.text import open_text
 from chemmara.errors import UserError, nearest
 from chemmara.scoring.forests import features
+from chemmara.wording import counted
 
 Task = Literal["classification", "regression"]
 VALUE_COLUMNS = (
     *("label", "value", "activity", "active", "y", "target", "score", "docking_score", "affinity", "pic50", "pki"),
-    *("pchembl_value", "pchembl value"),
+    "pchembl_value",
 )
 _LEAST = 20  # molecules below which a model is no model
 
@@ -36,7 +38,10 @@ class _Molecule(NamedTuple):
 
 @dataclass
 class Data:
-    """Distinct molecules: fingerprint rows (n, size), values (n,), scaffolds, and the part that each belongs to."""
+    """Distinct molecules: fingerprint rows (n, size), values (n,), scaffolds, and the part that each belongs to.
+
+    ``unread`` values are text that is no number, as ``example`` is.
+    """
 
     rows: NDArray[np.uint8]
     values: NDArray[np.float64]
@@ -45,6 +50,8 @@ class Data:
     task: Task
     columns: dict[str, str]
     left_out: dict[str, int] = field(default_factory=dict)
+    unread: int = 0
+    example: str = ""
 
     def part(self, name: str) -> NDArray[np.int64]:
         """The places of one part."""
@@ -68,16 +75,17 @@ def read_surrogate_data(
     task is classification where all values are 0 or 1. Raises :class:`UserError`.
     """
     header, table, delimiter, ragged = _table(Path(path), smiles)
+    _refuse_several_oracles(path, header, table)
     columns = _columns(path, header, table, {"smiles": smiles, "value": value, "split": split}, delimiter)
     at = {kind: header.index(name) for kind, name in columns.items()}
     make = function(fingerprint, size=size, folded_counts=True)
     found: dict[tuple[str, str], _Molecule] = {}
     left_out: Counter[str] = Counter({"of more cells than the header has": ragged})
-    odd = ""
+    unread: list[str] = []
     for line in table:
         part = line[at["split"]].strip().lower() if "split" in at else "train"
         number = _number(line[at["value"]], delimiter)
-        odd = odd or (line[at["value"]].strip() if number is None else "")
+        unread += [line[at["value"]].strip()] if number is None and not _blank(line[at["value"]]) else []
         molecule = read(line[at["smiles"]].strip()).molecule
         reason = (
             "not a molecule" if molecule is None
@@ -104,18 +112,20 @@ def read_surrogate_data(
         task=task or ("classification" if labels else "regression"),
         columns=columns,
         left_out={reason: number for reason, number in left_out.items() if number},
+        unread=len(unread),
+        example=unread[0][:40] if unread else "",
     )
-    return _checked(data, path, task, odd)
+    return _checked(data, path, task)
 
 
-def _checked(data: Data, path: str | Path, task: Task | None, odd: str) -> Data:
+def _checked(data: Data, path: str | Path, task: Task | None) -> Data:
     train = data.values[data.part("train")]
     if len(train) < _LEAST:
-        counted = "; ".join(f"{number:,} {reason}" for reason, number in data.left_out.items())
-        example = f", such as '{odd[:40]}'" if odd else ""
+        reasons = "; ".join(f"{number:,} {reason}" for reason, number in data.left_out.items())
+        example = f", such as '{data.example}'" if data.example else ""
         raise UserError(
-            f"file '{path}' has {len(train)} molecules with a value to train on; at least {_LEAST} are needed"
-            + (f" (rows left out: {counted}{example})" if counted else "")
+            f"file '{path}' has {counted(len(train), 'molecule')} with a number in '{data.columns['value']}' to train "
+            f"on; at least {_LEAST} are needed" + (f" (rows left out: {reasons}{example})" if reasons else "")
         )
     if data.task == "classification":
         if task and ((data.values < 0) | (data.values > 1)).any():
@@ -134,7 +144,7 @@ def _table(path: Path, smiles: str | None) -> tuple[list[str], list[list[str]], 
     refuse_workbook(path)
     try:
         with open_text(path) as stream:
-            rows = table_rows(stream, path, (smiles.lower(),) if smiles else SMILES_COLUMNS)
+            rows = table_rows(stream, path, (smiles,) if smiles else SMILES_COLUMNS)
             header = [cell.strip() for cell in next(rows, [])]
             n = len(header)
             table = [row + [""] * (n - len(row)) for row in rows if any(map(str.strip, row))]
@@ -146,10 +156,25 @@ def _table(path: Path, smiles: str | None) -> tuple[list[str], list[list[str]], 
         raise UserError(f"file '{path}' cannot be read as a table: {error}") from None
 
 
+def _refuse_several_oracles(path: str | Path, header: list[str], table: Sequence[list[str]]) -> None:
+    """Raise :class:`UserError` for values of several components, as a ledger's export has them: their mean means
+    nothing. A column with another text in most rows names molecules instead."""
+    for at, name in enumerate(header):
+        if name.lower() in ("key", "component"):
+            found = Counter(row[at].strip() for row in table)
+            if 1 < len(found) <= len(table) / 2:
+                shown = ", ".join(
+                    f"{value[:12] or 'blank'} ({counted(number, 'row')})" for value, number in found.most_common(5)
+                )
+                raise UserError(
+                    f"file '{path}' has the values of {len(found)} components in its column '{name}': {shown}; train "
+                    "on the rows of one of them: `chemmara ledger export` writes those by --component"
+                )
+
+
 def _columns(
     path: str | Path, header: list[str], table: Sequence[list[str]], given: dict[str, str | None], delimiter: str
 ) -> dict[str, str]:
-    lowered = {name.lower(): name for name in reversed(header)}
     chosen: dict[str, str] = {}
     for kind, name in given.items():
         if name is not None and name not in header:
@@ -158,11 +183,17 @@ def _columns(
             chosen[kind] = name
     usual = {"smiles": SMILES_COLUMNS, "value": VALUE_COLUMNS, "split": ("split",)}
     for kind, names in usual.items():
-        found = next((lowered[name] for name in names if name in lowered), None)
+        there = [header[at] for name in names if (at := find_column(header, (name,))) is not None]
+        if kind == "value":  # "Target" may as well be the name of a protein
+            there = [name for name in there if _like_numbers(header.index(name), table)]
+        found = next(iter(there), None)
         if kind not in chosen and found is not None and found not in chosen.values():
             chosen[kind] = found
     if "value" not in chosen:
-        taken = {*chosen.values(), *(lowered.get(name) for name in NAME_COLUMNS)}
+        taken = {
+            *chosen.values(),
+            *(header[at] for name in NAME_COLUMNS if (at := find_column(header, (name,))) is not None),
+        }
         numeric = [name for name in header if name not in taken and _numeric(header.index(name), table, delimiter)]
         if len(numeric) == 1:
             chosen["value"] = numeric[0]
@@ -176,6 +207,17 @@ def _columns(
 def _numeric(at: int, table: Sequence[list[str]], delimiter: str) -> bool:
     numbers = [_number(row[at], delimiter) for row in table[:100]]
     return sum(number is not None for number in numbers) > len(numbers) / 2
+
+
+def _like_numbers(at: int, table: Sequence[list[str]]) -> bool:
+    """Whether most cells that are not blank would be numbers to a person, "<5.3" and "0,5" among them."""
+    cells = list(islice((row[at].strip() for row in table if not _blank(row[at])), 100))
+    return not cells or sum(_number(cell.lstrip("<>=~ "), ";") is not None for cell in cells) > len(cells) / 2
+
+
+def _blank(cell: str) -> bool:
+    """Whether a cell says that there is no value."""
+    return cell.strip().lower() in ("", "nan", "none", "na", "n/a")
 
 
 def _number(text: str, delimiter: str) -> float | None:

@@ -8,9 +8,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rdkit import Chem, rdBase
 
-from chemmara.chemistry.files import Record, read_records
+from chemmara.chemistry.files import NAME_COLUMNS, SMILES_COLUMNS, Record, find_column, read_records
 from chemmara.errors import UserError
 
 PARACETAMOL, ASPIRIN = "CC(=O)Nc1ccc(O)cc1", "CC(=O)Oc1ccccc1C(=O)O"
@@ -48,6 +50,66 @@ def test_tables(tmp_path: Path, suffix: str, header: str) -> None:
     assert list(read_records(path)) == [Record(PARACETAMOL, "a, b", 2), Record(ASPIRIN, "z", 5)]
 
 
+def test_rows_without_a_smiles_come_where_they_are_asked_for(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "SMILES,name\nCCO,a\n,b\n\n,\n  ,c\nCCN,d\n")
+    assert list(read_records(path, blanks=True)) == [
+        Record("CCO", "a", 2), Record("", "b", 3), Record("", "c", 6), Record("CCN", "d", 7),
+    ]  # fmt: skip
+    assert [record.name for record in read_records(path)] == ["a", "d"]
+
+
+@pytest.mark.parametrize(
+    ("smiles", "name"),
+    [
+        ("Smiles", "Molecule ChEMBL ID"),
+        ("Canonical SMILES", "Molecule Name"),
+        ("CANONICAL-SMILES", "Compound ID"),
+        ("isomeric_smiles", "Compound Name"),
+        ("structure", "compound"),
+        (" SMILES ", "Cpd"),
+        ("SMILES", "molecule_id"),
+    ],
+)
+def test_columns_of_common_programs_are_found(tmp_path: Path, smiles: str, name: str) -> None:
+    path = write(tmp_path / "a.csv", f"{name},{smiles},pIC50\nx-1,CCO,5\n")
+    assert list(read_records(path)) == [Record("CCO", "x-1", 2)]
+
+
+@given(title=st.sampled_from(SMILES_COLUMNS + NAME_COLUMNS), data=st.data())
+def test_how_a_title_is_written_does_not_matter(title: str, data: st.DataObject) -> None:
+    signs = [data.draw(st.sampled_from(["", " ", "_", "-", "  "])) if c == "_" else c for c in title]
+    written = "".join(c.upper() if data.draw(st.booleans()) else c for c in signs)
+    assert find_column(["other", f" {written}"], [title]) == 1
+
+
+def test_a_name_column_can_be_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "smiles,name,batch no\nC,methane,B7\n")
+    assert [record.name for record in read_records(path, name="Batch_No")] == ["B7"]
+    with pytest.raises(UserError, match="has no column 'lot'; its columns are: smiles, name, batch no"):
+        list(read_records(path, name="lot"))
+
+
+@pytest.mark.parametrize("part", [",", ";", "\t"])
+def test_the_header_is_told_column_by_column(tmp_path: Path, part: str) -> None:
+    path = write(tmp_path / "a.csv", part.join(["a", "b", "c"]) + "\n")
+    with pytest.raises(UserError, match=r"its columns are: a, b, c$"):
+        list(read_records(path))
+
+
+@pytest.mark.parametrize("first", ["sep=;", '"sep=;"', "SEP=;\r"])
+def test_the_line_that_tells_excel_the_sign_is_no_row(tmp_path: Path, first: str) -> None:
+    path = write(tmp_path / "a.csv", f"{first}\nID;SMILES\nx;CCO\n")
+    assert list(read_records(path)) == [Record("CCO", "x", 3)]
+
+
+@pytest.mark.parametrize("part", [",", ";", "\t"])
+def test_a_text_with_the_header_of_a_table_is_one(tmp_path: Path, part: str) -> None:
+    path = write(tmp_path / "a.txt", f"ID{part}SMILES\nx{part}CCO\n")
+    assert list(read_records(path)) == [Record("CCO", "x", 2)]
+    path = write(tmp_path / "b.txt.gz", f"CCO{part}smiley\nCCN{part}x\n".replace(part, "\t"))
+    assert [record.smiles for record in read_records(path)] == ["CCO", "CCN"], "no header, no table"
+
+
 def test_a_column_can_be_named(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", f"smiles,product\nC,{ASPIRIN}\n")
     assert [record.smiles for record in read_records(path, "Product")] == [ASPIRIN]
@@ -60,7 +122,7 @@ def test_a_table_without_smiles_lists_its_columns(tmp_path: Path) -> None:
         list(read_records(write(tmp_path / "a.csv", "a,b\n1,2\n")))
 
 
-@pytest.mark.parametrize("suffix", ["sdf", "sdf.gz"])
+@pytest.mark.parametrize("suffix", ["sdf", "sdf.gz", "sd", "SD"])
 def test_sdf_records(tmp_path: Path, suffix: str) -> None:
     first = block(PARACETAMOL, "paracetamol") + ">  <pIC50>\n5\n\n$$$$\n"
     path = write(tmp_path / f"a.{suffix}", first + block(ASPIRIN) + "$$$$\n\n")

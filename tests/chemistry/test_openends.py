@@ -51,7 +51,8 @@ def test_every_beginning_holds_the_whole_scaffold() -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("C1CC", "no valid SMILES"), ("*CC*", "2 attachment points"), ("C*C", "bonded to one atom"),
+    [("c1ccccc1.Cl", "several fragments; give one"), ("*c1ccccc1.[Na+]", "several fragments"),
+     ("C1CC", "no valid SMILES"), ("*CC*", "2 attachment points"), ("C*C", "bonded to one atom"),
      ("FC(F)(F)F", "no atom at which"), ("", "no valid SMILES"), ("*", "bonded to one atom")],
 )  # fmt: skip
 def test_what_cannot_be_decorated(text: str, words: str) -> None:

@@ -167,6 +167,23 @@ def test_display_prints_a_line_now_and_then_without_a_terminal(config: Path) -> 
     assert "KL to the prior (nats) -" in lines[0]
 
 
+def test_validate_takes_methods_as_optimize_does(config: Path) -> None:
+    result = invoke("validate", config, "--method", "mara, vanilla", "--method", "mara")
+    assert result.exit_code == 0, result.output
+    assert "is valid: 2 runs" in result.stdout
+
+
+def test_display_says_the_last_step_once(config: Path) -> None:
+    stream = io.StringIO()
+    with Display(Console(file=stream, width=60), clock=lambda: 0.0) as display:
+        display.start(RunDirectory(Path("out"), "default", 0), plan(config).runs[0][2])
+        display.step(metrics(7))
+        display.end("max_steps is reached")
+    assert [line.split(",")[0] for line in stream.getvalue().splitlines()] == [
+        "default/seed-0: step 7", "default/seed-0 is finished: max_steps is reached",
+    ]  # fmt: skip
+
+
 def test_display_is_a_live_table_on_a_terminal(config: Path) -> None:
     stream = io.StringIO()
     with Display(Console(file=stream, force_terminal=True, width=140)) as display:

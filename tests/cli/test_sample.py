@@ -140,6 +140,8 @@ def test_a_seed_holds(tiny_prior: Path, tmp_path: Path) -> None:
         (("-n", 5, "--top-p", 0), "sample.top_p"),
         (("-n", 5, "--prefix", "C[Pt]"), "[Pt]"),
         (("-n", 5, "--prefix", "C["), "position 2"),
+        (("-n", 5, "--prefix", "C(C))C"), "closes at position 5 a branch that it has not opened"),
+        (("-n", 5, "--scaffold", "c1ccccc1.Cl"), "several fragments; give one"),
         (("-n", 5, "--prefix", "C" * 200), "200 tokens long"),
         (("-n", 5, "--scaffold", "C1CC"), "no valid SMILES"),
         (("-n", 5, "--scaffold", "*CC*"), "2 attachment points"),
@@ -187,6 +189,7 @@ def test_one_component_in_full(kind: str, name: str) -> None:
     for field in entry.parameters.model_fields.values():
         assert field.description, "a parameter without a description"
         assert field.description in result.stdout
+    assert not [word for word in (">>>", ":func:", ":class:", ":mod:", "``", "Ellipsis") if word in result.stdout]
 
 
 def test_an_unknown_component_gets_the_nearest() -> None:

@@ -45,7 +45,7 @@ def test_export_a_selection_of_all_runs(finished: Finished, tmp_path: Path) -> N
     scores = [float(row["score"]) for row in found]
     assert scores == sorted(scores, reverse=True)
     assert scores[-1] >= 0.6
-    assert result.stdout.startswith(f"{len(found)} molecules written to {where}; left out: ")
+    assert result.stdout.startswith(f"{len(found)} molecule{'s' * (len(found) > 1)} written to {where}; left out: ")
 
 
 def test_export_of_clean_molecules_says_how_many_were_dropped(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_export_of_clean_molecules_says_how_many_were_dropped(tmp_path: Path) ->
     where = tmp_path / "clean.smi"
     result = invoke("export", tmp_path / "any.csv", "-o", where, "--clean")
     assert result.exit_code == 0, result.output
-    expected = f"1 molecules written to {where}; left out: 1 not clean (alert), 1 not clean (radical)"
+    expected = f"1 molecule written to {where}; left out: 1 not clean (alert), 1 not clean (radical)"
     assert result.stdout.strip() == expected
     assert where.read_text().startswith("Cc1ccccc1 ")
 
@@ -73,6 +73,16 @@ def test_export_never_overwrites_its_own_source(finished: Finished) -> None:
     result = invoke("export", source.parent, "-o", source, "--top", 1)
     assert result.exit_code == 2
     assert source.read_bytes() == before
+
+
+def test_export_never_overwrites_the_comparison(finished: Finished) -> None:
+    _, out, _ = finished
+    before = (out / "compare.csv").read_bytes()
+    for name in ("compare.csv", "compare_tests.csv"):
+        result = invoke("export", out, "-o", out / name)
+        assert result.exit_code == 2
+        assert "is a run's own file" in result.stderr
+    assert (out / "compare.csv").read_bytes() == before
 
 
 def test_compare(finished: Finished, tmp_path: Path) -> None:
@@ -119,8 +129,25 @@ def test_score(tmp_path: Path, executor: str) -> None:
     assert float(found[0]["molecular_weight"]) == expected.raw["molecular_weight"][0]
     assert found[2]["score"] == ""
     assert "invalid SMILES" in found[2]["error"]
-    assert "1 are no molecules" in result.stdout
+    assert "1 is no molecule (" in result.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.smi", "s.csv", "score.toml"]
+
+
+def test_a_row_without_a_smiles_is_a_row(tmp_path: Path) -> None:
+    config = write(tmp_path / "score.toml", {"scoring": {"component": [{"name": "qed"}]}})
+    (tmp_path / "m.csv").write_text("SMILES;Lot No;Product\nCCO;a;CC\n;b;\nCCN;c;CCC\n")
+    result = invoke("score", config, tmp_path / "m.csv", "-o", tmp_path / "s.csv", "--name", "lot no")
+    assert result.exit_code == 0, result.output
+    found = rows(tmp_path / "s.csv")
+    assert [(row["SMILES"], row["name"]) for row in found] == [("CCO", "a"), ("", "b"), ("CCN", "c")]
+    assert "empty" in found[1]["error"]
+    assert "3 rows written" in result.stdout
+    assert "1 is no molecule (column error)" in result.stdout
+    invoke("score", config, tmp_path / "m.csv", "-o", tmp_path / "s.csv", "--column", "product")
+    assert [row["SMILES"] for row in rows(tmp_path / "s.csv")] == ["CC", "", "CCC"]
+    result = invoke("score", config, tmp_path / "m.csv", "-o", tmp_path / "s.csv", "--column", "educt")
+    assert result.exit_code == 2
+    assert "its columns are: SMILES, Lot No, Product" in " ".join(result.stderr.split())
 
 
 def test_score_in_chunks_is_score_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

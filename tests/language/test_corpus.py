@@ -138,7 +138,7 @@ def test_input_without_a_molecule_writes_nothing(tmp_path: Path, workers: int) -
     hopeless.write_text("hello world\n")
     with pytest.raises(UserError, match=r"no usable molecule in .*empty.smi$"):
         prepare([empty], tmp_path / "out" / "corpus", workers=workers)
-    with pytest.raises(UserError, match=r"hopeless.smi: 1 lines left out: not a valid molecule .* line 1: hello"):
+    with pytest.raises(UserError, match=r"hopeless.smi: 1 line left out: not a valid molecule .* line 1: hello"):
         prepare([hopeless], tmp_path / "out" / "corpus", workers=workers, holdout=0.1)
     with pytest.raises(UserError, match="does not exist"):
         prepare([tmp_path / "missing.smi"], tmp_path / "out" / "corpus", workers=workers)

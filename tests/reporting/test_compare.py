@@ -200,6 +200,13 @@ def test_tables_from_elsewhere_stand_beside_runs(make_runs: MakeRuns, tmp_path: 
     assert outcome.runs.set_index("method").validity["reinvent"] == pytest.approx(2 / 3)
 
 
+def test_a_top_100_of_fewer_is_told(make_runs: MakeRuns, tmp_path: Path) -> None:
+    many = tmp_path / "many.csv"
+    many.write_text("SMILES,score\n" + "".join(f"{'C' * n},0.5\n" for n in range(1, 102)))
+    remarks = compare([make_runs("mara/seed-0"), many]).remarks
+    assert any("fewer than 100 molecules have a score in 'mara/seed-0' (4): their mean top-100" in r for r in remarks)
+
+
 def test_methods_of_one_name_are_told_apart(make_runs: MakeRuns) -> None:
     roots = [make_runs("mara/seed-0", folder=folder) for folder in ("first", "second")]
     assert compare(roots).table.method.tolist() == ["first/mara", "second/mara"]

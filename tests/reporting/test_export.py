@@ -205,10 +205,43 @@ def test_mistakes_are_one_line_and_leave_no_file(make_runs: MakeRuns, tmp_path: 
         ("no/o.csv", {}, "cannot write"),
         ("o.csv", {"top": 0}, "--top"),
         ("o.csv", {"min_score": math.nan}, "--min-score"),
+        ("o.csv", {"min_score": 1.5}, r"no molecule is left for .*o.csv', which is not written: .* below the least"),
+        ("o.smi", {"min_score": 1.5, "top": 3}, "no molecule is left"),
     ):
         with pytest.raises(UserError, match=message):
             export(run, tmp_path / out, **options)  # type: ignore[arg-type]
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_selection_of_nothing_leaves_the_old_file(make_runs: MakeRuns, tmp_path: Path) -> None:
+    run = find_run(make_runs("mara/seed-0", samples=[("c1cc", None)]))
+    for name, options in (("o.smi", {}), ("o.sdf", {}), ("o.csv", {"top": 1})):
+        (tmp_path / name).write_text("old")
+        with pytest.raises(UserError, match="no molecule is left"):
+            export(run, tmp_path / name, **options)  # type: ignore[arg-type]
+        assert (tmp_path / name).read_text() == "old"
+    assert export(run, tmp_path / "all.csv").written == 1
+
+
+def test_a_table_of_score_keeps_its_names_and_components(tmp_path: Path) -> None:
+    path = tmp_path / "s.csv"
+    path.write_text(
+        "SMILES,name,qed,qed_score,dock,dock_score,dock_note,score,error\n"
+        "OCC,ethanol,0.4,0.5,-7.5,0.75,pose,0.6,\nCCN,,0.3,0.3,,,,,dock: no pose\nC1C,odd,,,,,,,invalid\n"
+    )
+    export(find_run(path), tmp_path / "o.csv")
+    rows = table(tmp_path / "o.csv")
+    assert [row["name"] for row in rows] == ["ethanol", "s-00000-001", "odd"]
+    assert {key: rows[0][key] for key in ("SMILES", "sampled", "qed", "qed_score", "dock", "dock_score", "score")} == {
+        "SMILES": "CCO", "sampled": "OCC", "qed": "0.4", "qed_score": "0.5", "dock": "-7.5", "dock_score": "0.75",
+        "score": "0.6",
+    }  # fmt: skip
+    assert (rows[1]["dock"], rows[1]["error"], rows[2]["qed"]) == ("", "dock: no pose", "")
+    export(find_run(tmp_path / "o.csv"), tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "o.csv").read_bytes()
+    export(find_run(path), tmp_path / "o.sdf", top=1)
+    (mol,) = Chem.SDMolSupplier(str(tmp_path / "o.sdf"))
+    assert (mol.GetProp("_Name"), mol.GetProp("dock")) == ("ethanol", "-7.5")
 
 
 def test_a_full_disk_leaves_the_old_file(make_runs: MakeRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from chemmara.errors import UserError
 from chemmara.reporting.export import export
 from chemmara.reporting.runs import find_run, find_runs
 from chemmara.scoring.ledger import Ledger
+from chemmara.workflows.ledgers import merge
 
 from .conftest import LABELS, SAMPLES, MakeRuns
 
@@ -57,6 +58,17 @@ def test_ledger_without_run_directories(make_runs: MakeRuns, tmp_path: Path) -> 
     (copy / "ledger.sqlite").write_bytes((root / "ledger.sqlite").read_bytes())
     (run,) = find_runs(copy)
     assert (run.method, run.seed, run.labels, run.directory) == ("mara", 0, LABELS, None)
+
+
+def test_runs_that_were_merged_into_the_ledger_are_runs_too(make_runs: MakeRuns) -> None:
+    from chemmara.reporting.compare import compare
+
+    root, other = make_runs("mara/seed-0"), make_runs("mara/seed-1", folder="other")
+    merge(root / "ledger.sqlite", [other / "ledger.sqlite"])
+    runs = find_runs(root)
+    assert [(run.name, run.labels) for run in runs] == [("mara/seed-0", LABELS), ("mara/seed-1", LABELS)]
+    assert any("the threshold of 'mara/seed-1' is not known: taken to be 0.7" in line for line in compare(root).remarks)
+    assert not any("is not known" in line for line in compare(root, 0.5).remarks)
 
 
 def test_reinvents_table(tmp_path: Path) -> None:

@@ -169,7 +169,10 @@ def test_policy_on_failure_is_each_components_own(tmp_path: Path) -> None:
     store = Recorder()
     strict = {"component": [{"name": "qed"}, {**oracle, "on_failure": "stop"}]}
     function = ScoringFunction(strict, store=store, retry=1)
-    with pytest.raises(RunError, match=r"component 'dock' failed on C: no value \(on_failure = 'stop'\).*--resume"):
+    with pytest.raises(
+        RunError,
+        match=r"component 'dock' failed on C: no value \(on_failure = 'stop'\).*again \(optimize: with --resume\)",
+    ):
         function(["CCO", "C"])
     assert function(["CCO"]).evaluations == 0, "what succeeded was paid for and is kept"
     lenient = {"component": [{"name": "qed"}, {**oracle, "on_failure": "blank"}]}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chemmara.errors import ConfigError
 from chemmara.scoring.settings import RESERVED, ScoringSettings
@@ -108,3 +111,57 @@ def test_key_depends_on_what_changes_the_raw_value_alone() -> None:
     assert key() == key(label="x", weight=3, transform=STEP, retry=1) == key(fingerprint="ecfp4")
     assert key() != key(fingerprint="ecfp6")
     assert len(key()) == 64
+
+
+FLAT: list[tuple[dict[str, Any], str]] = [
+    (
+        {"name": "tanimoto", "references": ["CCO"], "transform": {"name": "clip", "low": 30, "high": 70}},
+        r"component\[0\].transform: 'clip' \(low = 30.0, .*scores 0 whatever .* of 'tanimoto' are from 0 to 1",
+    ),
+    (
+        {"name": "qed", "transform": {"name": "step", "low": 40, "high": 90}},
+        "'step' .* scores 0 .*'qed' are from 0 to 1",
+    ),
+    (
+        {"name": "sa_score", "transform": {"name": "reverse_sigmoid", "low": 20, "high": 50}},
+        "scores 0.992 to 0.999 .*'sa_score' are from 1 to 10",
+    ),
+    ({"name": "qed", "transform": {"name": "exponential_decay", "k": 0.001}}, "scores 0.999 to 1 "),
+]
+
+
+@pytest.mark.parametrize(("component", "message"), FLAT)
+def test_a_transform_that_tells_no_molecules_apart_is_told(component: dict[str, Any], message: str) -> None:
+    with pytest.warns(UserWarning, match=message):
+        ScoringSettings.parse({"component": [component]})
+
+
+@given(
+    low=st.floats(0, 0.9),
+    width=st.floats(1e-6, 0.1),
+    name=st.sampled_from(["step", "clip", "sigmoid", "double_sigmoid"]),
+)
+def test_a_window_within_the_raw_values_is_no_mistake(low: float, width: float, name: str) -> None:
+    """However narrow, at whatever end; and of what has no end nothing is said."""
+    steep = {"coef_div": width, "coef_si": 20, "coef_se": 20} if name == "double_sigmoid" else {}
+    transform = {"name": name, "low": low, "high": low + width, **steep}
+    wide = {"name": "step", "low": 500, "high": 501}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ScoringSettings.parse({"component": [{"name": "qed", "transform": transform}]})
+        ScoringSettings.parse({"component": [{"name": "logp", "transform": wide}]})
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        {"name": "value_mapping", "mapping": {"0.12345": 1}},
+        {"name": "gaussian", "mean": 0.54321, "sd": 1e-6},
+        {"name": "left_step", "low": 0},
+        {"name": "right_step", "high": 1},
+    ],
+)
+def test_a_point_within_the_raw_values_is_no_mistake(transform: dict[str, Any]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ScoringSettings.parse({"component": [{"name": "qed", "transform": transform}]})

@@ -94,7 +94,9 @@ def test_stopped_anywhere_it_resumes_to_the_same_bits(
     assert same(tmp_path / "whole", tmp_path / "halves")
     assert (tmp_path / "whole" / REPORT).read_text() == (tmp_path / "halves" / REPORT).read_text()
     (said,) = run(amines, tmp_path / "halves", chosen, resume=True)
-    assert said.startswith(f"{tmp_path / 'halves'} is finished: nothing to do; to train on")
+    assert said.startswith(
+        f"{tmp_path / 'halves'} is finished: nothing to do; to train on from it: chemmara finetune {tmp_path}"
+    )
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])

@@ -101,7 +101,7 @@ def test_training_lowers_the_validation_loss(run: Run, tmp_path: Path) -> None:
 
 def test_unusable_lines_are_said(run: Run, tmp_path: Path) -> None:
     said = run(tmp_path / "a", epochs=1)
-    assert said[0] == "1 lines left out: not a valid molecule (for example molecules.smi line 61: nonsense)"
+    assert said[0] == "1 line left out: not a valid molecule (for example molecules.smi line 61: nonsense)"
     assert said[-2].startswith("epoch 1: loss ")
 
 
@@ -172,7 +172,7 @@ def test_a_finished_training_is_left_alone(run: Run, finished: Path, tmp_path: P
 
     before = content()
     (said,) = run(finished, resume=True)
-    assert said.startswith(f"{finished} is finished: nothing to do; to train on")
+    assert said.startswith(f"{finished} is finished: nothing to do; to train on from it: chemmara train DATA")
     with pytest.raises(UserError, match="holds a training already; go on with --resume"):
         run(finished)
     with pytest.raises(UserError, match=r"holds a training with batch_size = .*, not 3; choose another directory"):
@@ -266,7 +266,7 @@ def test_a_validation_file_is_used_whole(run: Run, molecules: Path, tmp_path: Pa
     said = run(tmp_path / "a", epochs=1, validation=other)
     assert len(Corpus(tmp_path / "a" / "corpus")) == 60
     assert len(Corpus(tmp_path / "a" / "corpus" / HELD_OUT)) == 2
-    assert any(line.startswith("valid.smi: 1 lines left out: tokens outside the vocabulary [Si] (1)") for line in said)
+    assert any(line.startswith("valid.smi: 1 line left out: tokens outside the vocabulary [Si] (1)") for line in said)
 
 
 def test_bad_input_is_one_clear_line_and_leaves_nothing(run: Run, molecules: Path, tmp_path: Path) -> None:

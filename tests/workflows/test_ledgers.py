@@ -162,12 +162,45 @@ def test_export(tmp_path: Path) -> None:
         rows = list(csv.reader(stream))
     assert rows == [
         list(COLUMNS),
-        ["C", "vina", DOCK.key, "-5.5", ""],
-        ["CC", "vina", DOCK.key, "", "time-out, or so"],
+        ["C", "vina", "", "", DOCK.key, "-5.5", ""],
+        ["CC", "vina", "", "", DOCK.key, "", "time-out, or so"],
     ]
     assert export(path, tmp_path / "e.csv", "dddd") == 2
     with pytest.raises(UserError, match="no component 'vino'; did you mean 'vina'"):
         export(path, tmp_path / "e.csv", "vino")
+
+
+def test_components_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    long = {"command": ["python", "x" * 100]}
+    specs = {
+        "herg": ComponentSpec("executable", {**long, "endpoint": "herg"}, "a" * 64),
+        "logd": ComponentSpec("executable", {**long, "endpoint": "logd"}, "b" * 64),
+        "site_1": ComponentSpec("vina", {"ligand": "y" * 100, "box": 1}, "c" * 64),
+        "site_2": ComponentSpec("vina", {"ligand": "y" * 100, "box": 2}, "d" * 64),
+        "vina": ComponentSpec("alerts", {}, "e" * 64),  # the same values as the next
+        "alerts": ComponentSpec("alerts", {"more": 1}, "f" * 64),
+    }
+    values = {"herg": 0.1, "logd": 2.5, "site_1": -7.0, "site_2": -8.0, "alerts": 1.0, "vina": 1.0}
+    path = tmp_path / "l.sqlite"
+    with Ledger(path) as made:
+        made.describe(specs.values())
+        for label, spec in specs.items():
+            made.record(spec.key, [("CCO", Evaluation(values[label])), ("CC", Evaluation(0.5))])
+        made.write_step("a/seed-0", 0, [replace(ROW, raw=values)])
+    found = {label: export(path, tmp_path / "e.csv", label) for label in ("herg", "site_2", "bbbb", "executable")}
+    assert found == {"herg": 2, "site_2": 2, "bbbb": 2, "executable": 4}
+    export(path, tmp_path / "e.csv")
+    with open(tmp_path / "e.csv", newline="") as stream:
+        told = {row["key"][0]: (row["label"], row["endpoint"]) for row in csv.DictReader(stream)}
+    assert told == {
+        "a": ("herg", "herg"), "b": ("logd", "logd"), "c": ("site_1", ""), "d": ("site_2", ""), "e": ("", ""),
+        "f": ("", ""),
+    }  # fmt: skip
+    lines = CliRunner().invoke(app, ["ledger", "info", str(path)]).stdout.splitlines()
+    assert any(all(word in line for word in ("vina", "site_2", "dddd", "box 2")) for line in lines)
+    assert any(all(word in line for word in ("executable", "herg", "aaaa")) for line in lines)
+    with pytest.raises(UserError, match=r"no component 'site_3'; did you mean 'site_[12]'"):
+        export(path, tmp_path / "e.csv", "site_3")
 
 
 def test_commands(tmp_path: Path) -> None:
@@ -184,11 +217,13 @@ def test_commands(tmp_path: Path) -> None:
         assert word in told.stdout
     merged = invoke("merge", tmp_path / "all.sqlite", tmp_path / "one", two, "--conflicts", tmp_path / "c.csv")
     assert merged.exit_code == 0, merged.output
-    assert merged.stdout.startswith(f"3 evaluations and 1 runs added to {tmp_path / 'all.sqlite'}; 0 failures replaced")
-    assert "1 conflicts: the value that was there is kept" in merged.stderr
+    assert merged.stdout.startswith(f"3 evaluations and 1 run added to {tmp_path / 'all.sqlite'}; 0 failures replaced")
+    assert "1 conflict: the value that was there is kept" in merged.stderr
     assert f"vina of C: -5 kept, -6 in {two}" in merged.stderr
     assert (tmp_path / "c.csv").read_text().splitlines()[1].startswith(f"C,vina,{DOCK.key},-5.0,-6.0,")
     assert invoke("export", one, "-o", tmp_path / "e.csv").exit_code == 0
+    assert invoke("merge", tmp_path / "results.v2", one).exit_code == 0
+    assert (tmp_path / "results.v2" / "ledger.sqlite").is_file()
     for wrong in (["info", tmp_path / "gone"], ["merge", one, one], ["export", one, "-o", tmp_path / "e.txt"]):
         refused = invoke(*wrong)
         assert refused.exit_code == 2

@@ -142,6 +142,44 @@ def test_columns_are_found_or_asked_for(tmp_path: Path) -> None:
         read_surrogate_data(two, value="bb")
 
 
+def test_a_column_of_words_is_no_value(tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    rows = [f"{s},EGFR,{'<' if n % 4 == 0 else ''}{n}.5,{n % 2}" for n, s in enumerate(SMILES)]
+    path.write_text("SMILES,Target,pIC50,plate\n" + "\n".join(rows))
+    data = read_surrogate_data(path)
+    assert data.columns["value"] == "pIC50"
+    assert (data.unread, data.example) == (12, "<0.5")
+    said: list[str] = []
+    train_surrogate(path, tmp_path / "m", TINY, say=said.append)
+    assert "values are those of the column 'pIC50'" in said
+    assert any("12 of them are left out" in line and "'<0.5'" in line for line in said)
+    path.write_text("SMILES,Target,pIC50\n" + "\n".join(f"{s},EGFR,<{n}" for n, s in enumerate(SMILES)))
+    with pytest.raises(UserError, match=r"0 molecules with a number in 'pIC50' .* 48 without a number, such as '<0'"):
+        read_surrogate_data(path)
+
+
+@pytest.mark.parametrize("column", ["key", "component"])
+def test_values_of_several_oracles_are_never_averaged(tmp_path: Path, column: str) -> None:
+    path = tmp_path / "d.csv"
+    rows = [f"{s},{oracle},{n}" for n, s in enumerate(SMILES) for oracle in ("qed", "vina")]
+    path.write_text(f"SMILES,{column},value\n" + "\n".join(rows))
+    with pytest.raises(UserError, match=f"the values of 2 components in its column '{column}': qed .48 rows., vina"):
+        read_surrogate_data(path)
+    path.write_text(f"SMILES,{column},value\n" + "\n".join(rows[::2]))
+    assert len(read_surrogate_data(path).values) == len(SMILES)
+    path.write_text(f"SMILES,{column},value\n" + "\n".join(f"{s},id{n},{n}" for n, s in enumerate(SMILES)))
+    assert len(read_surrogate_data(path).values) == len(SMILES), "names of molecules"
+
+
+def test_a_model_that_is_there_is_never_replaced(tmp_path: Path) -> None:
+    data = write(tmp_path / "d.csv")
+    train_surrogate(data, tmp_path / "m", TINY)
+    before = (tmp_path / "m" / "forest.npz").read_bytes()
+    with pytest.raises(UserError, match="holds a surrogate already; choose another directory"):
+        train_surrogate(classes(tmp_path / "e.csv"), tmp_path / "m", TINY)
+    assert (tmp_path / "m" / "forest.npz").read_bytes() == before
+
+
 def test_odd_rows_are_counted(tmp_path: Path) -> None:
     rows = [
         *(f"{s},{n}" for n, s in enumerate(SMILES)),
@@ -179,7 +217,7 @@ def test_a_spreadsheet_of_decimal_commas(tmp_path: Path) -> None:
     [
         ("PK\x03\x04 and so on", "is an Excel workbook"),
         ("", "which column is the smiles"),
-        ("smiles,value\nCCO,1\n", "has 1 molecules with a value to train on; at least 20"),
+        ("smiles,value\nCCO,1\n", "has 1 molecule with a number in 'value' to train on; at least 20"),
         ("smiles,value\n" + "\n".join(f"{s},1" for s in SMILES), "all values in 'value' are 1; nothing can be learned"),
     ],
 )

@@ -17,6 +17,7 @@ from chemmara.config import Parameters
 from chemmara.errors import ConfigError, UserError
 from chemmara.lazy import lazy
 from chemmara.scoring.component import COMPONENTS, Component
+from chemmara.wording import no_molecules
 
 if TYPE_CHECKING:
     from rdkit import Chem
@@ -64,8 +65,8 @@ class Novelty(Component):
                 found.add(self._form(molecule.mol, molecule.smiles))
         if bad:
             warnings.warn(
-                f"{self.where}.known_file: {bad} lines of '{self.parameters.known_file}' are no molecules, the first "
-                f"is line {first}; they are left out",
+                f"{self.where}.known_file: in '{self.parameters.known_file}' {no_molecules(bad, 'line')}, the first is "
+                f"line {first}: left out",
                 stacklevel=2,
             )
         return frozenset(found)

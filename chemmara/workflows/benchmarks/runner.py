@@ -12,6 +12,7 @@ from pathlib import Path
 from chemmara.errors import ChemmaraError, RunError, UserError
 from chemmara.interrupts import Interrupted, Interrupts
 from chemmara.places import make_directory
+from chemmara.wording import counted
 from chemmara.workflows.benchmarks import results
 from chemmara.workflows.benchmarks.job import Job, read_rows, rows_file, run_job, to_json
 from chemmara.workflows.benchmarks.plan import Plan
@@ -35,7 +36,7 @@ def run(plan: Plan, say: Listener = lambda text: None) -> dict[str, str]:
     from chemmara.scoring.database import acquire_lock, explained
 
     waiting = plan.waiting()
-    say(f"{len(plan.jobs)} runs, {len(plan.jobs) - len(waiting)} finished before")
+    say(f"{counted(len(plan.jobs), 'run')}, {len(plan.jobs) - len(waiting)} finished before")
     if not waiting:
         return {}
     make_directory(plan.request.out)
