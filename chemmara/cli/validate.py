@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,7 +41,20 @@ def validate(
     typer.echo(f"prior: {first.head.prior} ({first.prior.path})")
     if first.head.agent:
         typer.echo(f"agent: {first.head.agent} ({first.agent.path})")
+    for line in _seeds([settings for _, _, settings in runs]):
+        typer.echo(line)
     typer.echo(f"{config} is valid: {counted(len(runs), 'run')} (seeds {numbers}), {calls:,} oracle calls in all")
+
+
+def _seeds(runs: Sequence[RunSettings]) -> Iterator[str]:
+    """What is to be said of the files of seed molecules, each once."""
+    from chemmara.optimization.seeds import read_seeds
+
+    for path, run in {run.seed_molecules: run for run in runs}.items():
+        if path is not None:
+            seeds, notes = read_seeds(path, run.prior.vocabulary())
+            yield f"seed molecules: {len(seeds):,} of {path}, scored first, of {run.head.oracle_budget:,} calls"
+            yield from notes
 
 
 def _methods(methods: dict[str, RunSettings]) -> str:

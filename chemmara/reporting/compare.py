@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from chemmara.errors import RunError, UserError
 from chemmara.metrics.table import metric
 from chemmara.reporting.measures import COMPARED, Digest, digest, measure
-from chemmara.reporting.runs import Run, find_runs
+from chemmara.reporting.runs import Run, find_runs, read_manifest
 from chemmara.reporting.statistics import LEAST_SEEDS, holm, mann_whitney
 from chemmara.scoring.component import file_hash
 from chemmara.scoring.forests import FILE
@@ -176,13 +176,26 @@ def _remarks(digests: Sequence[Digest]) -> tuple[str, ...]:
         remarks.append(
             f"fewer than {BEST} molecules have a score in {_listed(short)}: their mean top-{BEST} is over those"
         )
+    folders = [each.run.directory for each in digests if each.run.directory is not None]
+    manifests = [read_manifest(folder) for folder in folders]
+    kept = all("score" in manifest for manifest in manifests)
     scores: dict[str, str] = {}
-    for each in digests:
-        if each.run.directory is not None and (score := _score_of(each.run.directory)):
-            scores.setdefault(score, f"{each.run.directory}")
+    for folder, manifest in zip(folders, manifests, strict=True):
+        if score := json.dumps(manifest["score"]) if kept else _score_of(folder):
+            scores.setdefault(score, f"{folder}")
+    mended = [
+        f"'{folder}'" for folder, manifest in zip(folders, manifests, strict=True) if manifest.get("score_before")
+    ]
+    if mended:
+        remarks.append(
+            f"{_listed(mended)} went on with a mended oracle: earlier molecules keep the score of the old one"
+        )
     if len(scores) > 1:
         first, second, *_ = scores.values()
-        remarks.append(f"[scoring] differs between '{first}' and '{second}': their figures are not of one goal")
+        remarks.append(
+            f"[scoring], or what it reads and runs, differs between '{first}' and '{second}': their figures are not of "
+            "one goal"
+        )
     return tuple(remarks)
 
 

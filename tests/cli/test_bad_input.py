@@ -256,6 +256,10 @@ def test_seeds_outside_the_vocabulary(tiny_prior: Path, tmp_path: Path) -> None:
     (tmp_path / "m.smi").write_text("[SiH4]\n")
     config = write(tmp_path / "c.toml", toy(tiny_prior, replay={"seed_molecules": "m.smi", "updates": 1}))
     refused(invoke("validate", config), "[SiH4]", "not in the vocabulary")
+    (tmp_path / "m.smi").write_text("[SiH4]\nCCO\nnonsense\n")
+    said = invoke("validate", config).output
+    for part in ("seed molecules: 1 of ", "m.smi, scored first, of", "is no molecule", "cannot write", "is valid"):
+        assert part in said
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import itertools
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -271,3 +272,21 @@ def test_mean_and_spread() -> None:
     assert mean == math.inf
     assert math.isnan(sd)
     assert all(map(math.isnan, mean_and_sd([])))
+
+
+def test_what_the_manifests_keep_tells_scores_apart(make_runs: MakeRuns) -> None:
+    """The same config, and other contents of a file that it names."""
+    root = make_runs("mara/seed-0", "mara/seed-1")
+
+    def keep(seed: int, **more: object) -> None:
+        path = root / "mara" / f"seed-{seed}" / "manifest.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **more}))
+
+    keep(0, score=["geometric_mean", [["qed", "k1"]]])
+    assert not any("one goal" in remark for remark in compare(root).remarks), "the other does not say"
+    keep(1, score=["geometric_mean", [["qed", "k2"]]])
+    assert any("what it reads and runs, differs between" in remark for remark in compare(root).remarks)
+    keep(1, score=["geometric_mean", [["qed", "k1"]]], score_before=[["geometric_mean", [["qed", "k0"]]]])
+    (remark,) = (remark for remark in compare(root).remarks if "mended" in remark)
+    assert "seed-1' went on with a mended oracle" in remark
+    assert not any("one goal" in remark for remark in compare(root).remarks)
