@@ -26,7 +26,15 @@ _POLL_S = 0.2
 
 
 class ProgramEnded(Exception):
-    """The program is gone; the message says how it ended, with the last line of its standard error."""
+    """The program is gone; the message says how it ended, with the last line of its standard error.
+
+    ``well``: with code 0. ``said``: that last line, '' where there is none.
+    """
+
+    def __init__(self, ending: str, said: str = "", well: bool = False) -> None:
+        super().__init__(f"{ending}: {said}" if said else ending)
+        self.said = said
+        self.well = well
 
 
 class ProgramLate(Exception):
@@ -75,10 +83,10 @@ class Program:
         except queue.Empty:
             raise ProgramLate from None
         if line is None:
-            raise ProgramEnded(self._last_words())
+            raise self._end_of_it()
         return line
 
-    def _last_words(self) -> str:
+    def _end_of_it(self) -> ProgramEnded:
         try:
             code: int | None = self._process.wait(_POLL_S * 5)
         except subprocess.TimeoutExpired:
@@ -86,7 +94,7 @@ class Program:
         self.kill()
         if code != 0 and interrupts.pending():  # by a signal, or by a wrapper's own way to say so
             raise interrupts.Interrupted("interrupted; what was done is saved, go on with --resume")
-        return f"{_ending(code)}{_last_line(self._errors)}"
+        return ProgramEnded(_ending(code), _last_line(self._errors), code == 0)
 
     def kill(self) -> None:
         """End the program, and where the system tells them (Linux) the programs that it has started."""
@@ -169,11 +177,15 @@ def _ending(code: int | None) -> str:
         return f"died of signal {-code}"
 
 
+def printable(line: str) -> str:
+    """A program's words on one line, short and fit for a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in line.strip())[:200]
+
+
 def _last_line(errors: Any) -> str:
     with contextlib.suppress(OSError, ValueError):
         size = errors.seek(0, os.SEEK_END)
         errors.seek(max(0, size - 4096))
         lines = errors.read().decode("utf-8", "replace").split("\n")
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        return f": {''.join(c if c.isprintable() else '?' for c in last)[:200]}" if last else ""
+        return printable(next((line for line in reversed(lines) if line.strip()), ""))
     return ""

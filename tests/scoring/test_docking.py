@@ -23,7 +23,7 @@ from chemmara.scoring import work
 from chemmara.scoring.component import Component
 from chemmara.scoring.docking import engines
 from chemmara.scoring.docking.box import Box
-from chemmara.scoring.docking.ligand import affinity
+from chemmara.scoring.docking.ligand import best_model
 from chemmara.scoring.executors import ProcessExecutor
 from chemmara.scoring.function import ScoringFunction
 from chemmara.scoring.programs import Program
@@ -176,7 +176,7 @@ def test_a_receptor_that_vina_refuses_is_one_line(receptor: Path, monkeypatch: p
 # A program instead of the package -------------------------------------------------------------------------------------
 
 FAKE = """#!{python}
-import sys, time
+import os, sys, time
 options = dict(part.removeprefix("--").split("=", 1) for part in sys.argv[1:])
 ligand = open(options["ligand"]).read()
 print("chatter " * 1000)
@@ -185,7 +185,9 @@ if "REMARK SMILES CCO" in ligand: time.sleep(60)
 atoms = "".join(line for line in ligand.splitlines(True) if not line.startswith("REMARK"))
 value = -float(options["size_x"]) - float(options["cpu"])
 with open(options["out"], "w") as out:
-    out.write(f"MODEL 1\\nREMARK minimizedAffinity {{value}}\\n{{atoms}}ENDMDL\\n")
+    for model, plus in enumerate((2, 0, 1), 1):
+        out.write(f"MODEL {{model}}\\nREMARK minimizedAffinity {{value + plus}}\\n{{atoms}}ENDMDL\\n")
+if "REMARK SMILES CCF" in ligand: print("out of memory", flush=True), os.kill(os.getpid(), 9)
 """
 
 
@@ -201,10 +203,17 @@ def test_a_program_with_vinas_command_line(receptor: Path, fake: Path, tmp_path:
     component = build(receptor, executable=str(fake), timeout=5.0, poses=str(tmp_path / "poses"))
     found = component(molecules("CCN", "CCS"))
     assert found[0].value == -9
-    assert found[1].error == "'fake-vina' ended with code 1: tree error and wrote no pose"
+    assert found[1].error == "'fake-vina' ended with code 1: tree error"
     (pose,) = (tmp_path / "poses").iterdir()
+    assert "\n-9.000\n" in pose.read_text()
     assert Chem.MolToSmiles(Chem.MolFromMolFile(str(pose))) == "CCN", "the map of atoms comes from the ligand"
     assert build(receptor, executable=str(fake), timeout=0.3)(molecules("CCO"))[0].error == "timed out after 0.3 s"
+
+
+def test_a_program_that_dies_after_its_first_poses_gives_no_score(receptor: Path, fake: Path) -> None:
+    found = build(receptor, executable=str(fake), timeout=5.0)(molecules("CCF", "CCN"))
+    assert found[0].error == "'fake-vina' died of SIGKILL: out of memory"
+    assert found[1].value == -9
 
 
 def test_the_program_vina_itself(receptor: Path) -> None:
@@ -349,10 +358,18 @@ def test_a_config_finds_its_files_from_anywhere(
 
 
 def test_affinities_are_read_from_vina_and_smina() -> None:
-    assert affinity("MODEL 1\nREMARK VINA RESULT:    -8.502      0.000      0.000\n") == -8.502
-    assert affinity("MODEL 1\nREMARK minimizedAffinity -7.5\n") == -7.5
-    assert affinity("MODEL 1\nREMARK VINA RESULT: no\n") is None
-    assert affinity("") is None
+    for text, value in (("VINA RESULT:    -8.502      0.000      0.000", -8.502), ("minimizedAffinity -7.5", -7.5)):
+        model = f"MODEL 1\nREMARK {text}\n"
+        assert best_model(model) == (value, model)
+    assert best_model("MODEL 1\nREMARK VINA RESULT: no\n") is None
+    assert best_model("MODEL 1\nREMARK VINA RESULT: nan\n") is None
+    assert best_model("") is None
+
+
+def test_the_best_affinity_need_not_be_the_first() -> None:
+    """As gnina has it, which sorts by its own score."""
+    models = [f"MODEL {i}\nREMARK minimizedAffinity {value}\nENDMDL\n" for i, value in enumerate((-6.5, -8, "x"))]
+    assert best_model("".join(models)) == (-8, models[1])
 
 
 # Protonation ----------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from chemmara.errors import ConfigError, RunError
 from chemmara.scoring.component import COMPONENTS, Component, file_hash, locate
 from chemmara.scoring.docking.box import MAX_EDGE, Box, box_around, check_box, read_receptor
 from chemmara.scoring.docking.engines import DockingFailed, Engine, ExecutableEngine, PackageEngine, Search
-from chemmara.scoring.docking.ligand import AFFINITY, Unpreparable, affinity, to_pdbqt, write_pose
+from chemmara.scoring.docking.ligand import AFFINITY, Unpreparable, best_model, to_pdbqt, write_pose
 from chemmara.scoring.evaluation import Evaluation
 
 _US = 2e6  # for each unit of exhaustiveness
@@ -125,10 +125,10 @@ class Vina(Component):
             ligand, docked = to_pdbqt(
                 molecule.mol, given.protonation, _seed(given.seed, molecule.smiles), given.flexible_macrocycles
             )
-            pose = self._running().dock(ligand)
-            value = affinity(pose)
-            if value is None or not math.isfinite(value):
+            best = best_model(self._running().dock(ligand))
+            if best is None:
                 return Evaluation(math.nan, "the docked file holds no affinity")
+            value, pose = best
             if given.poses is not None:
                 self._keep(given.poses, molecule, docked, value, pose, ligand)
         except (Unpreparable, DockingFailed) as error:
