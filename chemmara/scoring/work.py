@@ -76,7 +76,10 @@ def spec_of(name: str, built: Component) -> ComponentSpec:
     key = _hash([name, built.version, identity])
     if not built.endpoint:
         return ComponentSpec(name, parameters, key)
-    group = _hash([name, built.version, {k: value for k, value in identity.items() if k != "endpoint"}])
+    # With all settings, also those that no value depends on: one call is made with the time limit or headers of one.
+    group = _hash(
+        [name, built.version, *({k: v for k, v in t.items() if k != "endpoint"} for t in (identity, parameters))]
+    )
     return ComponentSpec(name, parameters, key, group, built.endpoint)
 
 

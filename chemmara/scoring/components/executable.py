@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import time
@@ -39,8 +40,8 @@ class ExecutableParameters(Parameters):
 class Executable(Component):
     """Any program that reads batches of SMILES as JSON lines and writes values or reasons; docs/oracles.md.
 
-    The program is started once for each scoring process. Components with the same `command` and different `endpoint`
-    share it, and each molecule is sent once for all of them. A molecule on which the program dies or is late fails
+    The program is started once for each scoring process. Components that differ in nothing but `endpoint` share it, and
+    each molecule is sent once for all of them. A molecule on which the program dies or is late fails
     alone; the others of its batch are asked again.
     """
 
@@ -54,6 +55,7 @@ class Executable(Component):
         self.endpoint = parameters.endpoint
         self._program: Program | None = None
         self._number = 0
+        self._odd = ""  # what to say of answers that belong to no batch
         self._proved = False  # whether the running program has answered a batch
         if not parameters.endpoint:
             raise ConfigError(f"{where}.endpoint: should not be empty")
@@ -99,7 +101,7 @@ class Executable(Component):
 
     def _failed(self, fault: Exception | None) -> Evaluation:
         if isinstance(fault, ProgramLate):
-            return Evaluation(math.nan, f"timed out after {self.parameters.timeout:g} s")
+            return Evaluation(math.nan, f"timed out after {self.parameters.timeout:g} s{self._odd}")
         return Evaluation(math.nan, f"the program {fault}" if fault else "no answer")
 
     def _ask(self, smiles: list[str]) -> tuple[dict[int, Evaluation], Exception | None]:
@@ -109,10 +111,13 @@ class Executable(Component):
         program.send(protocol.request(self._number, smiles))
         deadline = time.monotonic() + self.parameters.timeout * len(smiles)
         results: dict[int, Evaluation] = {}
+        self._odd = ""
         try:
             while len(results) < len(smiles):
                 table = protocol.parse(program.line(deadline))
-                if table is None or table.get("id") != self._number:
+                if table is None or type(table.get("id")) is not int or table["id"] != self._number:
+                    if table is not None and "index" in table and table.get("id") not in range(1, self._number):
+                        self._odd = f"; it answered with the id {json.dumps(table.get('id')):.40}, not {self._number}"
                     _in_time(deadline)
                     continue  # chatter, or a late word on another batch
                 if table.get("done") is True:

@@ -30,7 +30,9 @@ class RestParameters(Parameters):
     timeout: float = Field(60.0, gt=0, description="seconds for a request; what takes longer fails")
     retries: int = Field(3, ge=0, le=20, description="how often a busy or unreachable service is asked again")
     longest_wait: float = Field(60.0, ge=0, description="most seconds to wait before a retry, as Retry-After may ask")
-    headers: dict[str, str] = Field(default_factory=dict, description="headers sent along; kept in the run's config")
+    headers: dict[str, str] = Field(
+        default_factory=dict, description="headers sent along, kept in the run's config; other ones, another oracle"
+    )
     secret_headers: dict[str, str] = Field(
         default_factory=dict, description="headers whose value is in the environment variable named: written nowhere"
     )
@@ -41,7 +43,7 @@ class RestParameters(Parameters):
 class Rest(Component):
     """An HTTP service that is posted batches of SMILES as JSON and returns values or reasons; docs/oracles.md.
 
-    Components with the same `url` and different `endpoint` send each molecule once. A service that cannot be reached at
+    Components that differ in nothing but `endpoint` send each molecule once. A service that cannot be reached at
     the first request, or refuses it for good, ends the run with one line; later such a batch fails with the reason.
     """
 
@@ -71,8 +73,10 @@ class Rest(Component):
                 raise ConfigError(f"{where}: the header '{header}' or its value is not one line of plain text")
 
     def identity(self) -> dict[str, Any]:
-        """The address, the endpoint and the user's revision; neither headers nor patience."""
-        return self.parameters.model_dump(mode="json", include={"url", "endpoint", "revision"})
+        """The address, the endpoint, the user's revision and plain headers; neither secrets nor patience."""
+        table = self.parameters.model_dump(mode="json", include={"url", "endpoint", "revision"})
+        headers = {name.lower(): value for name, value in self.parameters.headers.items()}
+        return {**table, "headers": headers} if headers else table
 
     def _score(self, molecules: Sequence[Molecule]) -> list[Evaluation]:
         smiles = [molecule.smiles for molecule in molecules]
