@@ -35,11 +35,11 @@ def component(spec: ComponentSpec) -> Component:
         _built[place].asked = spec.asked
         return _built[place]
     built = build(spec.name, spec.parameters, spec.name)
-    # Files in an outside program's command may be its own to write, such as a log.
-    if spec.key and not built.endpoint and spec_of(spec.name, built).key != spec.key:
+    if spec.key and spec_of(spec.name, built).key != spec.key:
+        own = "; a file that its program itself writes belongs into unwatched"
         raise RunError(
             f"component '{spec.name}' is not here what it was where the run began: a file that it reads has changed, "
-            "or another version of chemmara is at work"
+            f"or another version of chemmara is at work{own if hasattr(built.parameters, 'unwatched') else ''}"
         )
     built.asked = spec.asked
     keep(spec, built)

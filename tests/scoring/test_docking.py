@@ -232,6 +232,28 @@ def test_programs_are_told_apart(receptor: Path, fake: Path) -> None:
     assert len({work.spec_of("vina", build(receptor, **changes)).key for changes in cases}) == len(cases)
 
 
+def test_files_among_the_options_count_by_content(
+    receptor: Path, fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from chemmara.scoring.settings import ScoringSettings
+
+    def spec(**changes: Any) -> Any:
+        options = {"arguments": ["--config", "dock.cfg", "--flex=side.pdbqt", "--log=mine.log"], **changes}
+        one = {"name": "vina", "receptor": str(receptor), "executable": str(fake), **BOX, "transform": TRANSFORM}
+        return ScoringSettings.parse({"component": [{**one, **options}]}, folder=tmp_path).components[0].spec
+
+    (tmp_path / "dock.cfg").write_text("one")
+    (tmp_path / "side.pdbqt").write_text("one")
+    first = spec()
+    assert first.parameters["arguments"][1:3] == [str(tmp_path / "dock.cfg"), f"--flex={tmp_path / 'side.pdbqt'}"]
+    (tmp_path / "mine.log").write_text("docked")
+    assert spec(unwatched=["mine.log"]).key == first.key
+    for name in ("dock.cfg", "side.pdbqt"):
+        before = spec(unwatched=["mine.log"]).key
+        (tmp_path / name).write_text("two")
+        assert spec(unwatched=["mine.log"]).key != before
+
+
 def test_what_does_not_change_values_is_not_in_the_key(receptor: Path, tmp_path: Path) -> None:
     zipped = tmp_path / "other.pdbqt.gz"
     zipped.write_bytes(gzip.compress(receptor.read_bytes()))
