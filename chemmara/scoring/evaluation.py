@@ -79,11 +79,12 @@ class Task:
 class Executor(Protocol):
     """Runs tasks somewhere. Results are yielded as they arrive, in any order, with the index of their task.
 
-    Every task is answered exactly once, with one :class:`Evaluation` per molecule: a crash or a time-out becomes a
-    failed evaluation with its reason.
+    A task is taken from ``tasks`` when there is room for it, so that a caller may end them early and still get what is
+    in flight. Every task is answered exactly once, with one :class:`Evaluation` per molecule: a crash or a time-out
+    becomes a failed evaluation with its reason.
     """
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, list[Evaluation]]]: ...
+    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[int, list[Evaluation]]]: ...
 
     def close(self) -> None: ...
 

@@ -380,6 +380,14 @@ def test_a_time_limit_belongs_to_the_score_that_has_it(tmp_path: Path) -> None:
     assert score(["CCO"]).raw["length"].tolist() == [3]
 
 
+def test_of_what_a_program_complains_the_end_is_kept() -> None:
+    text = "import sys\nfor n in range(200_000): print('still here', n, file=sys.stderr)\nsys.exit('the reason')"
+    chatty = Program([sys.executable, "-c", text])
+    with pytest.raises(ProgramEnded, match=r"^ended with code 1: the reason$"):
+        chatty.line(time.monotonic() + 30)
+    assert len(chatty._errors) == 4096
+
+
 def test_a_program_that_closes_its_output_is_ended() -> None:
     running = Program(["/bin/sh", "-c", "exec >&-; sleep 60"])
     with pytest.raises(ProgramEnded, match="closed its standard output"):
