@@ -106,6 +106,24 @@ def test_of_two_tautomers_the_better_pose_stays(receptor: Path, tmp_path: Path) 
     assert kept[0] == kept[1]
 
 
+def test_poses_of_another_oracle_are_not_overwritten(receptor: Path, fake: Path, tmp_path: Path) -> None:
+    def component(folder: str, seed: int) -> Component:
+        return build(receptor, executable=str(fake), poses=str(tmp_path / folder), seed=seed)
+
+    ours = component("poses", 1)
+    ours(molecules("CCN"))
+    with pytest.raises(
+        ConfigError, match=r"component\[0\]\.poses: '.*\.sdf' is the pose of another oracle \(receptor "
+    ):
+        component("poses", 2)(molecules("CCC"))
+    component("other", 2)(molecules("CCC"))
+    (path,) = (tmp_path / "other").iterdir()
+    shutil.copy(path, tmp_path / "poses")
+    with pytest.raises(RunError, match=r"component\[0\]\.poses: '.*\.sdf' is the pose of another oracle \(receptor "):
+        ours(molecules("CCC"))
+    assert (tmp_path / "poses" / path.name).read_text() == path.read_text()
+
+
 @pytest.mark.parametrize(
     ("smiles", "reason"),
     [

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -524,8 +525,14 @@ def hangs_up_at_once(handler: Any, smiles: list[str]) -> None:
 )
 def test_a_fault_of_a_service_costs_one_molecule(server: Server, act: Reply, reason: str) -> None:
     server.reply = at_iron(act)
-    component = server.component(timeout=0.3 if "timed out" in reason else 30.0, longest_wait=1.0)
-    found = component(molecules(*SMILES))
+    late = "timed out" in reason
+    component = server.component(timeout=0.3 if late else 30.0, longest_wait=1.0)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = component(molecules(*SMILES))
+        assert component(molecules(*SMILES)) == found
+    told = [str(each.message) for each in said if "did not answer for 3 molecules within 0.3 s" in str(each.message)]
+    assert len(told) == late
     assert [evaluation.value for evaluation in found if not evaluation.failed] == [3, 5]
     assert str(found[1].error).startswith(reason)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,7 +18,7 @@ from chemmara.errors import ConfigError, RunError
 from chemmara.scoring import protocol
 from chemmara.scoring.component import COMPONENTS, Component
 from chemmara.scoring.evaluation import Evaluation
-from chemmara.scoring.web import HungUp, Refused, Unreachable, Unreadable, post
+from chemmara.scoring.web import HungUp, Late, Refused, Unreachable, Unreadable, post
 
 _USERS_MISTAKE = (301, 302, 303, 307, 308, 401, 403, 404, 405)
 
@@ -56,6 +57,7 @@ class Rest(Component):
         super().__init__(parameters, where)
         self.endpoint = parameters.endpoint
         self._answered = False
+        self._warned = False
         try:
             parts = urlsplit(parameters.url)
             good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
@@ -89,7 +91,20 @@ class Rest(Component):
         except (Refused, Unreadable) as error:
             if len(smiles) == 1:
                 return [Evaluation(math.nan, str(error))]
+            if isinstance(error, Late):
+                self._warn_of_late_batches(len(smiles))
         return [evaluation for molecule in molecules for evaluation in self._score([molecule])]
+
+    def _warn_of_late_batches(self, size: int) -> None:
+        """Once: each of them is paid for twice, and nothing in the scores says so."""
+        if not self._warned:
+            warnings.warn(
+                f"{self.where}.url: '{self.parameters.url}' did not answer for {size} molecules within "
+                f"{self.parameters.timeout:g} s (timeout), and is asked for each of them again; "
+                "lower execution.chunk or raise timeout",
+                stacklevel=2,
+            )
+        self._warned = True
 
     def _one_by_one(self, smiles: list[str], fault: HungUp) -> list[Evaluation]:
         """After it hung up on a batch: a molecule may have killed it. Raises RunError for one that answers nothing."""

@@ -21,7 +21,15 @@ from chemmara.scoring.arguments import UNWATCHED, check_unwatched, content, loca
 from chemmara.scoring.component import COMPONENTS, Component, file_hash, locate
 from chemmara.scoring.docking.box import MAX_EDGE, Box, box_around, check_box, read_receptor
 from chemmara.scoring.docking.engines import DockingFailed, Engine, ExecutableEngine, PackageEngine, Search
-from chemmara.scoring.docking.ligand import AFFINITY, Unpreparable, best_model, to_pdbqt, write_pose
+from chemmara.scoring.docking.ligand import (
+    AFFINITY,
+    ForeignPose,
+    Unpreparable,
+    best_model,
+    check_folder,
+    to_pdbqt,
+    write_pose,
+)
 from chemmara.scoring.evaluation import Evaluation
 
 _US = 2e6  # for each unit of exhaustiveness
@@ -161,12 +169,19 @@ class Vina(Component):
         }  # fmt: skip
         try:
             write_pose(folder / f"{name}.sdf", pose, ligand, properties)
+        except ForeignPose as error:
+            raise RunError(f"{self.where}.poses: {error}") from None
         except OSError as error:
             reason = error.strerror or error
             raise RunError(f"{self.where}.poses: a pose cannot be written to '{folder}': {reason}") from None
 
     def _running(self) -> Engine:
         given = self.parameters
+        if self._engine is None and given.poses is not None:
+            try:  # before anything is docked for nothing
+                check_folder(given.poses, self._oracle)
+            except ForeignPose as error:
+                raise ConfigError(f"{self.where}.poses: {error}") from None
         if self._engine is None and given.executable is not None:
             self._engine = ExecutableEngine(given.executable, given.arguments, self._search, given.timeout, self.where)
         if self._engine is None:

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ else:
     rdBase = lazy("rdkit.rdBase")
 
 AFFINITY = "affinity_kcal_mol"
+_LOOKED_AT = 20  # files of a folder of poses
 # Vina's own line, and the one that smina and gnina write.
 _RESULT = re.compile(r"^REMARK (?:VINA RESULT:|minimizedAffinity)\s+(\S+)", re.MULTILINE)
 
@@ -33,6 +35,10 @@ _MODEL = re.compile(r".*?(?:^ENDMDL[^\n]*(?:\n|\Z)|\Z)", re.MULTILINE | re.DOTAL
 
 class Unpreparable(Exception):
     """A molecule that cannot be docked; the message says why."""
+
+
+class ForeignPose(Exception):
+    """A file that is in the way; the message says which."""
 
 
 def _meeko() -> Any:
@@ -96,10 +102,11 @@ def write_pose(path: Path, pose: str, ligand: str, properties: Mapping[str, str]
 
     A file of the same ``oracle`` with a better affinity stays: tautomers share an InChIKey. A pose that is there
     already is otherwise replaced, by the same one where nothing has changed. A pose that cannot be mapped back to the
-    molecule stays a .pdbqt. Raises OSError.
+    molecule stays a .pdbqt. Raises OSError, and ForeignPose for a file of another oracle.
     """
     rank = (float(properties[AFFINITY]), properties["SMILES"])
     there = _properties(path)
+    _check_own(path, there, properties["oracle"])
     if there.get("oracle") == properties["oracle"]:
         with contextlib.suppress(KeyError, ValueError):
             if (float(there[AFFINITY]), there["SMILES"]) < rank:
@@ -111,6 +118,21 @@ def write_pose(path: Path, pose: str, ligand: str, properties: Mapping[str, str]
     mol.SetProp("_Name", path.stem)
     block = Chem.MolToMolBlock(mol)
     _write(path, block + "".join(f">  <{name}>\n{value}\n\n" for name, value in properties.items()) + "$$$$\n")
+
+
+def check_folder(folder: Path, oracle: str) -> None:
+    """Raise ForeignPose where a look at some of a folder's files finds poses of another oracle."""
+    with contextlib.suppress(OSError):  # none yet, or one that the first pose will complain of
+        for path in islice(folder.glob("*.sdf"), _LOOKED_AT):
+            _check_own(path, _properties(path), oracle)
+
+
+def _check_own(path: Path, properties: Mapping[str, str], oracle: str) -> None:
+    if properties.get("oracle", oracle) != oracle:
+        raise ForeignPose(
+            f"'{path}' is the pose of another oracle (receptor {properties.get('receptor', 'unknown')}, or other "
+            "settings), which would be lost; name another folder, or move what is in this one"
+        )
 
 
 def _write(path: Path, text: str) -> None:
