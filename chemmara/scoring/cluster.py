@@ -65,7 +65,7 @@ class Cluster:
         """Leave: an own cluster ends, another one goes on without our scoring processes."""
         with suppress(Exception):
             if self.client.status == "running" and self.client.nthreads():
-                self.client.run(remote.close, on_error="ignore")
+                self.client.run(remote.close, self.client.id, on_error="ignore")
         for part in (self.client, self.own):
             with suppress(Exception):  # what is gone already needs no closing
                 if part is not None:
@@ -159,8 +159,9 @@ class DaskExecutor:
     def _submit(self, part: _Part, task: Task) -> Any:
         assert self._cluster is not None
         smiles = tuple(task.smiles[place] for place in part.places)
-        return self._cluster.client.submit(
-            remote.evaluate, self._module, __version__, task.spec, smiles, self._timeout, pure=False
+        client = self._cluster.client
+        return client.submit(
+            remote.evaluate, self._module, __version__, task.spec, smiles, self._timeout, client.id, pure=False
         )
 
     def _available(self) -> int:
