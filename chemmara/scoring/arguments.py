@@ -28,7 +28,7 @@ def located(argument: str, unwatched: Sequence[str] | None, *folders: Path) -> s
 
 def to_be_written(arguments: Sequence[str], unwatched: Sequence[str] | None) -> list[str] | None:
     """``unwatched``, and the absolute paths where there is nothing yet: a file there will be the program's own."""
-    new = [name for argument in arguments for _, name in _readings(argument)[-1:] if _is_free(name)]
+    new = [name for argument in arguments for _, name in _readings(argument) if _is_free(name)]
     return list(dict.fromkeys([*(unwatched or ()), *new])) or None
 
 
