@@ -10,9 +10,10 @@ import math
 import queue
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from chemmara import __version__
@@ -64,7 +65,7 @@ class Cluster:
         """Leave: an own cluster ends, another one goes on without our scoring processes."""
         with suppress(Exception):
             if self.client.status == "running" and self.client.nthreads():
-                self.client.run(remote.close, on_error="ignore")
+                self.client.run(remote.close, self.client.id, on_error="ignore")
         for part in (self.client, self.own):
             with suppress(Exception):  # what is gone already needs no closing
                 if part is not None:
@@ -99,23 +100,37 @@ class DaskExecutor:
         self._level = logging.NOTSET
         self._looked = self._last_worker = self._mended = -math.inf
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, list[Evaluation]]]:
-        answers = [_Answer(task) for task in tasks]
-        yield from ((index, []) for index, answer in enumerate(answers) if answer.complete)
-        waiting = deque(_Part(i, tuple(range(len(task.smiles)))) for i, task in enumerate(tasks) if task.smiles)
-        if not waiting:
+    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[int, list[Evaluation]]]:
+        numbered = enumerate(tasks)
+        first = next(numbered, None)
+        if first is None:
             return
+        coming, over = chain([first], numbered), False
+        answers: dict[int, _Answer] = {}
+        waiting: deque[_Part] = deque()
         cluster = self._cluster or self._join()
         self._last_worker = time.monotonic()
         events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         out: dict[str, tuple[Any, _Part]] = {}
         try:
-            while waiting or out:
-                while waiting and len(out) < self._available():
+            while True:
+                while (waiting or not over) and len(out) < self._available():
+                    if not waiting:
+                        index, task = next(coming, (0, None))
+                        if task is None:
+                            over = True
+                            break
+                        if not task.smiles:
+                            yield index, []
+                            continue
+                        answers[index] = _Answer(task)
+                        waiting.append(_Part(index, tuple(range(len(task.smiles)))))
                     part = waiting.popleft()
-                    future = self._submit(part, tasks[part.index])
+                    future = self._submit(part, answers[part.index].task)
                     out[future.key] = future, part
                     future.add_done_callback(events.put)
+                if over and not waiting and not out:
+                    break
                 try:
                     future = events.get(timeout=_POLL_S)
                 except queue.Empty:
@@ -144,8 +159,9 @@ class DaskExecutor:
     def _submit(self, part: _Part, task: Task) -> Any:
         assert self._cluster is not None
         smiles = tuple(task.smiles[place] for place in part.places)
-        return self._cluster.client.submit(
-            remote.evaluate, self._module, __version__, task.spec, smiles, self._timeout, pure=False
+        client = self._cluster.client
+        return client.submit(
+            remote.evaluate, self._module, __version__, task.spec, smiles, self._timeout, client.id, pure=False
         )
 
     def _available(self) -> int:

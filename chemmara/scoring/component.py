@@ -6,6 +6,7 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,6 +25,8 @@ else:
 
 EXPENSIVE_US = 300.0
 """Microseconds per molecule from which a component is worth spreading over processes."""
+
+_LARGE = 1 << 26  # bytes, from which a hash takes long enough to be kept
 
 
 class Component(ABC):
@@ -168,8 +171,17 @@ def locate(path: Path, folder: Path) -> Path:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes; '' where it cannot be read."""
+    """SHA-256 of a file's bytes; '' where it cannot be read. A large file that stays as it is is read once."""
     try:
+        status = path.stat()
+        if status.st_size > _LARGE:
+            return _kept_hash(path, status.st_size, status.st_mtime_ns, status.st_ino)
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
         return ""
+
+
+@lru_cache(maxsize=64)
+def _kept_hash(path: Path, *status: int) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

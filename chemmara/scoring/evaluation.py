@@ -23,15 +23,19 @@ class Evaluation(NamedTuple):
 
 
 class SharedEvaluation(Evaluation):
-    """An evaluation that came together with those of other endpoints of the same program or service."""
+    """An evaluation that came together with those of other endpoints of the same program or service.
+
+    ``general``: why there is no value for an endpoint that is not named.
+    """
 
     also: Mapping[str, Evaluation]
+    general: str | None
 
     @classmethod
-    def of(cls, endpoint: str, answers: Mapping[str, Evaluation]) -> SharedEvaluation:
+    def of(cls, endpoint: str, answers: Mapping[str, Evaluation], general: str | None = None) -> SharedEvaluation:
         """The evaluation of ``endpoint`` among ``answers``, which may lack it."""
-        shared = cls(*answers.get(endpoint, Evaluation(math.nan, f"no value for '{endpoint}'")))
-        shared.also = answers
+        shared = cls(*(answers.get(endpoint) or _missing(endpoint, general)))
+        shared.also, shared.general = answers, general
         return shared
 
 
@@ -39,7 +43,11 @@ def of_endpoint(evaluation: Evaluation, endpoint: str) -> Evaluation:
     """What an evaluation says of another endpoint: its value there, or the reason why nothing came of the call."""
     if not isinstance(evaluation, SharedEvaluation):
         return evaluation  # a crash or a time-out in a worker, the same for all endpoints
-    return evaluation.also.get(endpoint, Evaluation(math.nan, f"no value for '{endpoint}'"))
+    return evaluation.also.get(endpoint) or _missing(endpoint, evaluation.general)
+
+
+def _missing(endpoint: str, general: str | None) -> Evaluation:
+    return Evaluation(math.nan, general or f"no value for '{endpoint}'")
 
 
 @dataclass(frozen=True)
@@ -71,11 +79,12 @@ class Task:
 class Executor(Protocol):
     """Runs tasks somewhere. Results are yielded as they arrive, in any order, with the index of their task.
 
-    Every task is answered exactly once, with one :class:`Evaluation` per molecule: a crash or a time-out becomes a
-    failed evaluation with its reason.
+    A task is taken from ``tasks`` when there is room for it, so that a caller may end them early and still get what is
+    in flight. Every task is answered exactly once, with one :class:`Evaluation` per molecule: a crash or a time-out
+    becomes a failed evaluation with its reason.
     """
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, list[Evaluation]]]: ...
+    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[int, list[Evaluation]]]: ...
 
     def close(self) -> None: ...
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import NamedTuple
 
 from chemmara.chemistry.molecules import Molecule
@@ -114,8 +115,9 @@ class Evaluator:
         ]
         computed = sum(len(job.smiles) for job in jobs)
         attempt = 0
+        faults: list[RunError] = []
         while jobs:
-            for together in self._run(jobs, molecules):
+            for together in self._run(jobs, molecules, lambda: not faults):
                 final = []
                 for oracle, pairs in together:
                     drop = attempt < oracle.retry or oracle.stop  # a failure that is not the last word
@@ -125,7 +127,12 @@ class Evaluator:
                     known[key].update(pairs)
                 for oracle, pairs in together:
                     if attempt >= oracle.retry:
-                        oracle.check(pairs)
+                        try:
+                            oracle.check(pairs)
+                        except RunError as error:  # once what others are at, which is paid for, has been stored
+                            faults.append(error)
+            if faults:
+                raise faults[0]
             # From the jobs, not from the answers: executors answer in any order, the next round must not depend on it.
             jobs = [
                 _Job(job.oracle, left)
@@ -141,9 +148,11 @@ class Evaluator:
             return {smiles: evaluation for smiles, evaluation in found.items() if not evaluation.failed}
         return found
 
-    def _run(self, jobs: list[_Job], molecules: dict[str, Molecule]) -> Iterator[list[tuple[_Oracle, Pairs]]]:
+    def _run(
+        self, jobs: list[_Job], molecules: dict[str, Molecule], going: Callable[[], bool]
+    ) -> Iterator[list[tuple[_Oracle, Pairs]]]:
         """Evaluations, those together that are stored together: all of the cheap components, which are computed in this
-        process, then chunk by chunk those of the others."""
+        process, then chunk by chunk those of the others. Nothing is begun once ``going`` says no."""
         here: list[tuple[_Oracle, Pairs]] = []
         dear: list[_Call] = []
         for name, members in _groups(jobs).items():
@@ -157,11 +166,12 @@ class Evaluator:
                 dear += [_Call(leader, members, chunk) for chunk in _chunks(largest, self._chunk)]
         if here:
             yield here
+        calls = takewhile(lambda call: going(), dear)
         if self._executor is None:
-            for call in dear:
+            for call in calls:
                 yield self._compute(call, molecules)
-        elif dear:
-            tasks = [Task(call.oracle.spec, tuple(call.chunk)) for call in dear]
+        elif dear and going():
+            tasks = (Task(call.oracle.spec, tuple(call.chunk)) for call in calls)
             for index, evaluations in self._executor.run(tasks):
                 yield dear[index].pairs(evaluations)
 

@@ -8,8 +8,7 @@ import math
 import os
 import queue
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any
 
@@ -20,7 +19,7 @@ from chemmara.errors import RunError
 from chemmara.registry import Registry
 from chemmara.scoring.cluster_settings import DaskParameters
 from chemmara.scoring.evaluation import Evaluation, Executor, Task
-from chemmara.scoring.pool import LOADING_S, Job, WorkerProcess
+from chemmara.scoring.pool import Job, WorkerProcess, loading_s
 from chemmara.scoring.worker import answer
 
 WORK = "chemmara.scoring.work"
@@ -68,7 +67,7 @@ class SerialExecutor:
     def __init__(self, module: str = WORK) -> None:
         self._evaluate = importlib.import_module(module).evaluate
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, list[Evaluation]]]:
+    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[int, list[Evaluation]]]:
         for index, task in enumerate(tasks):
             yield index, answer(self._evaluate, task.spec, task.smiles)
 
@@ -96,15 +95,16 @@ class ProcessExecutor:
         self._events: queue.SimpleQueue[tuple[WorkerProcess, Any]] = queue.SimpleQueue()
         self._failed_starts = 0
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, list[Evaluation]]]:
+    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[int, list[Evaluation]]]:
         if any(worker.job for worker in self._pool):
             raise RuntimeError("the executor is still running other tasks")
         self._forget_dead()
-        waiting = deque(Job(i, task, self.timeout is not None) for i, task in enumerate(tasks) if task.smiles)
-        yield from ((i, []) for i, task in enumerate(tasks) if not task.smiles)
+        waiting = (Job(i, task, self.timeout is not None) for i, task in enumerate(tasks))
         try:
-            while waiting or any(worker.job for worker in self._pool):
-                self._assign(waiting)
+            while True:
+                yield from ((job.index, []) for job in self._assign(waiting))
+                if not any(worker.job for worker in self._pool):
+                    return
                 finished = self._next()
                 if finished is not None:
                     yield finished.index, finished.results
@@ -112,12 +112,18 @@ class ProcessExecutor:
             for worker in [worker for worker in self._pool if worker.job]:
                 self._remove(worker)
 
-    def _assign(self, waiting: deque[Job]) -> None:
-        for worker in self._pool:
-            if waiting and worker.job is None:
-                self._begin(worker, waiting.popleft())
-        while waiting and len(self._pool) < self.workers:
-            self._begin(self._start(), waiting.popleft())
+    def _assign(self, waiting: Iterator[Job]) -> list[Job]:
+        """Give the next jobs to processes that have none; returns those without a molecule that were met."""
+        empty: list[Job] = []
+        while (worker := next((w for w in self._pool if w.job is None), None)) or len(self._pool) < self.workers:
+            job = next(waiting, None)
+            if job is None:
+                break
+            if job.smiles:
+                self._begin(worker or self._start(), job)
+            else:
+                empty.append(job)
+        return empty
 
     def _forget_dead(self) -> None:
         """Drop the processes that died while there was nothing to do."""
@@ -192,7 +198,7 @@ class ProcessExecutor:
         self._remove(worker)
         if job is None or self.timeout is None:
             return None
-        late = f"its component was not loaded within {LOADING_S:g} s"
+        late = f"its component was not loaded within {loading_s(job.spec):g} s"
         job.fail(late if worker.loading else f"timed out after {self.timeout:g} s")
         return self._go_on(None, job)
 

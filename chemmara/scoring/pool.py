@@ -16,9 +16,14 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from chemmara.scoring.evaluation import Evaluation, Task
+from chemmara.scoring.evaluation import ComponentSpec, Evaluation, Task
 
-LOADING_S = 300.0  # how long a component may load in a worker where there is a time-out
+_LOADING_S = 300.0  # how long a component may load in a worker where there is a time-out
+
+
+def loading_s(spec: ComponentSpec) -> float:
+    """How many seconds a component may load; one with a limit of its own is to say itself that it was late."""
+    return _LOADING_S + float(spec.parameters.get("start_timeout", 0.0))
 
 
 class Job:
@@ -90,7 +95,7 @@ class WorkerProcess:
         assert self.job is not None
         self.sent += 1
         self.loading = True
-        self.deadline = math.inf if timeout is None else time.monotonic() + LOADING_S
+        self.deadline = math.inf if timeout is None else time.monotonic() + loading_s(self.job.spec)
         request = (self.job.spec, tuple(self.job.smiles[place] for place in self.job.units[0]))
         with contextlib.suppress(OSError):  # a dead worker is reported by its reader
             assert self._process.stdin is not None

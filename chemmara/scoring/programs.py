@@ -8,7 +8,6 @@ import queue
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import weakref
@@ -23,10 +22,19 @@ MAX_LINE = 1 << 20
 
 _WAITING = 1000  # lines that wait to be read; a program that writes faster is stopped by its full pipe
 _POLL_S = 0.2
+_KEPT_ERRORS = 4096  # bytes of standard error
 
 
 class ProgramEnded(Exception):
-    """The program is gone; the message says how it ended, with the last line of its standard error."""
+    """The program is gone; the message says how it ended, with the last line of its standard error.
+
+    ``well``: with code 0. ``said``: that last line, '' where there is none.
+    """
+
+    def __init__(self, ending: str, said: str = "", well: bool = False) -> None:
+        super().__init__(f"{ending}: {said}" if said else ending)
+        self.said = said
+        self.well = well
 
 
 class ProgramLate(Exception):
@@ -38,27 +46,30 @@ class Program:
 
     It leads a process group, so that a Ctrl-C in the terminal does not reach it: the step that is to be finished needs
     its answers. In a scoring worker it stays in the worker's group, which Ctrl-C does not reach either, and which is
-    killed as a whole. Its standard error goes to a temporary file, of which the last line is kept as the reason of its
-    death. Where it fails while this process is asked to stop, as by a cluster's SIGTERM to all of a job, what it
+    killed as a whole. Of its standard error no more than the end is kept: the last line is the reason of its death.
+    Where it fails while this process is asked to stop, as by a cluster's SIGTERM to all of a job, what it
     would have answered is unknown, and :class:`chemmara.interrupts.Interrupted` is raised.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the program
         self._process = subprocess.Popen(
             list(command),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._errors,
+            stderr=subprocess.PIPE,
             env={**os.environ, **(environment or {})},
             **_group(),
         )
         self._lines: queue.Queue[bytes | None] = queue.Queue(_WAITING)
         self._closed = threading.Event()
         self._end = weakref.finalize(self, _end, self._process, self._closed)
-        stdout = self._process.stdout
+        stdout, stderr = self._process.stdout, self._process.stderr
         assert stdout is not None
+        assert stderr is not None
         threading.Thread(target=_read, args=(stdout, self._lines, self._closed), daemon=True).start()
+        self._errors = bytearray()
+        self._listener = threading.Thread(target=_keep_end, args=(stderr, self._errors), daemon=True)
+        self._listener.start()
 
     def send(self, text: str) -> None:
         """Send one line. Never waits: a program that does not read is met by :meth:`line`'s time limit."""
@@ -75,18 +86,19 @@ class Program:
         except queue.Empty:
             raise ProgramLate from None
         if line is None:
-            raise ProgramEnded(self._last_words())
+            raise self._end_of_it()
         return line
 
-    def _last_words(self) -> str:
+    def _end_of_it(self) -> ProgramEnded:
         try:
             code: int | None = self._process.wait(_POLL_S * 5)
         except subprocess.TimeoutExpired:
             code = None  # it closed its standard output and lives on
         self.kill()
+        self._listener.join(_POLL_S * 5)  # not for ever: a program that it has left behind may hold the pipe
         if code != 0 and interrupts.pending():  # by a signal, or by a wrapper's own way to say so
             raise interrupts.Interrupted("interrupted; what was done is saved, go on with --resume")
-        return f"{_ending(code)}{_last_line(self._errors)}"
+        return ProgramEnded(_ending(code), _last_line(self._errors), code == 0)
 
     def kill(self) -> None:
         """End the program, and where the system tells them (Linux) the programs that it has started."""
@@ -126,6 +138,13 @@ def _read(stdout: IO[bytes], lines: queue.Queue[bytes | None], closed: threading
                 _put(lines, piece.rstrip(b"\r\n"), closed)
             whole = ends
     _put(lines, None, closed)
+
+
+def _keep_end(stderr: IO[bytes], kept: bytearray) -> None:
+    with contextlib.suppress(OSError, ValueError), stderr:
+        while piece := os.read(stderr.fileno(), 1 << 16):
+            kept += piece
+            del kept[:-_KEPT_ERRORS]
 
 
 def _put(lines: queue.Queue[bytes | None], line: bytes | None, closed: threading.Event) -> None:
@@ -169,11 +188,11 @@ def _ending(code: int | None) -> str:
         return f"died of signal {-code}"
 
 
-def _last_line(errors: Any) -> str:
-    with contextlib.suppress(OSError, ValueError):
-        size = errors.seek(0, os.SEEK_END)
-        errors.seek(max(0, size - 4096))
-        lines = errors.read().decode("utf-8", "replace").split("\n")
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        return f": {''.join(c if c.isprintable() else '?' for c in last)[:200]}" if last else ""
-    return ""
+def printable(line: str) -> str:
+    """A program's words on one line, short and fit for a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in line.strip())[:200]
+
+
+def _last_line(errors: bytearray) -> str:
+    lines = bytes(errors).decode("utf-8", "replace").split("\n")
+    return printable(next((line for line in reversed(lines) if line.strip()), ""))

@@ -59,7 +59,7 @@ def answer(table: Mapping[str, Any], endpoint: str) -> SharedEvaluation:
     for name in dict.fromkeys((endpoint, *values, *reasons)):
         reason = _clean(reasons[name]) if reasons.get(name) is not None else general
         found[str(name)] = _one(values, str(name), reason)
-    return SharedEvaluation.of(endpoint, found)
+    return SharedEvaluation.of(endpoint, found, general)
 
 
 def _one(values: Mapping[str, Any], name: str, reason: str | None) -> Evaluation:

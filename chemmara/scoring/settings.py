@@ -110,6 +110,7 @@ class ScoringSettings:
             _component(entry, f"{where}.component[{index}]", Path(folder)) for index, entry in enumerate(head.component)
         )
         _distinct(components, where)
+        _agreeing(components, where)
         weights = [component.weight for component in components if not component.filter]
         if weights and not sum(weights) > 0:
             raise ConfigError(f"{where}: all weights are 0; at least one component needs a weight above 0")
@@ -221,3 +222,22 @@ def _distinct(components: tuple[ComponentSettings, ...], where: str) -> None:
                     "give this component another label"
                 )
         taken |= {component.label.lower(): place, f"{component.label}_score".lower(): f"the score column of {place}"}
+
+
+def _agreeing(components: tuple[ComponentSettings, ...], where: str) -> None:
+    """Raise ConfigError for settings that would be ignored: a component that stands twice is computed once, with the
+    settings of one of the two."""
+    first: dict[str, int] = {}
+    for index, component in enumerate(components):
+        before = first.setdefault(component.spec.key, index)
+        one, other = component.spec.parameters, components[before].spec.parameters
+        if one == other:
+            continue
+        settled = work.component(component.spec).identity()  # by content: a file may lie in two places
+        for name in sorted({*one, *other} - {*settled}):
+            if one.get(name) != other.get(name):
+                raise ConfigError(
+                    f"{where}.component[{index}].{name}: {one.get(name)!r:.80}, but {other.get(name)!r:.80} in "
+                    f"{where}.component[{before}], whose values are the same and are computed once; "
+                    "give both the same settings"
+                )

@@ -39,6 +39,10 @@ class Unreadable(Exception):
     """An answer that makes no sense, or none in time."""
 
 
+class Late(Unreadable):
+    """No answer in time; the service may be at it still."""
+
+
 class HungUp(Unreadable):
     """A connection that was made, and closed without an answer: the service restarts, or a molecule has killed it."""
 
@@ -94,7 +98,7 @@ def _once(url: str, body: str, headers: Mapping[str, str], timeout: float) -> di
     fixed = {"Content-Type": "application/json", "Accept": "application/json"}
     request = urlrequest.Request(url, body.encode(), {**fixed, **headers}, method="POST")
     deadline = time.monotonic() + timeout
-    late = Unreadable(f"timed out after {timeout:g} s")
+    late = Late(f"timed out after {timeout:g} s")
     try:
         with urlrequest.build_opener(_no_redirect()).open(request, timeout=timeout) as response:
             data = bytearray()

@@ -35,11 +35,11 @@ def component(spec: ComponentSpec) -> Component:
         _built[place].asked = spec.asked
         return _built[place]
     built = build(spec.name, spec.parameters, spec.name)
-    # Files in an outside program's command may be its own to write, such as a log.
-    if spec.key and not built.endpoint and spec_of(spec.name, built).key != spec.key:
+    if spec.key and spec_of(spec.name, built).key != spec.key:
+        own = "; a file that its program itself writes belongs into unwatched"
         raise RunError(
             f"component '{spec.name}' is not here what it was where the run began: a file that it reads has changed, "
-            "or another version of chemmara is at work"
+            f"or another version of chemmara is at work{own if hasattr(built.parameters, 'unwatched') else ''}"
         )
     built.asked = spec.asked
     keep(spec, built)
@@ -76,7 +76,10 @@ def spec_of(name: str, built: Component) -> ComponentSpec:
     key = _hash([name, built.version, identity])
     if not built.endpoint:
         return ComponentSpec(name, parameters, key)
-    group = _hash([name, built.version, {k: value for k, value in identity.items() if k != "endpoint"}])
+    # With all settings, also those that no value depends on: one call is made with the time limit or headers of one.
+    group = _hash(
+        [name, built.version, *({k: v for k, v in t.items() if k != "endpoint"} for t in (identity, parameters))]
+    )
     return ComponentSpec(name, parameters, key, group, built.endpoint)
 
 

@@ -47,6 +47,8 @@ def act(number, index, smiles):
         "no_values": {"values": 3},
         "other": {"values": {"carbons": 0}},
         "error": {"error": "iron is\nno drug", "values": {"length": 4}},
+        "plain_error": {"error": "iron is no drug", "values": {}},
+        "text_id": {"id": str(number)},
         "half_error": {"error": {"length": "too short"}},
     }
     if FAULT == "exit":

@@ -10,20 +10,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from chemmara import __version__
 from chemmara.config import check
 from chemmara.errors import ConfigError, RunError, UserError
 from chemmara.optimization.settings import check_execution, executor_table
 from chemmara.optimization.tables import ExecutionSettings
-from chemmara.scoring import cluster
+from chemmara.scoring import cluster, remote
 from chemmara.scoring.cluster import DaskExecutor, connect, slurm_cluster
 from chemmara.scoring.cluster_settings import DaskParameters, SlurmSettings
-from chemmara.scoring.evaluation import ComponentSpec, Task
+from chemmara.scoring.evaluation import ComponentSpec, Evaluation, Task
 from chemmara.scoring.executors import EXECUTORS
 from chemmara.scoring.function import ScoringFunction
 from chemmara.workflows.optimize import optimize
@@ -94,6 +96,39 @@ def score(smiles, log, seconds=0.1):
         values.append(None if code % 7 == 0 else code % 1000 / 1000)
     return values
 """
+
+
+def test_a_run_that_leaves_ends_its_own_evaluations(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """And not those of another run on the same worker."""
+    monkeypatch.syspath_prepend(str(HERE))
+    log = tmp_path / "log"
+    spec = ComponentSpec("length", {"log": str(log)})
+    with ThreadPoolExecutor(2) as threads:
+        left, other = (
+            threads.submit(remote.evaluate, MODULE, __version__, spec, (text,), None, client)
+            for text, client in (("hang", "left"), ("sleep 2", "other"))
+        )
+        while not log.exists() or len(log.read_text().splitlines()) < 2:
+            time.sleep(0.05)
+        remote.close("left")
+        with pytest.raises(RunError, match="the run that has asked is over"):
+            left.result(1.5)
+        assert other.result(30) == [Evaluation(7.0)]
+    remote.close("other")
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_stays_is_free_for_the_next_run(processes: Processes) -> None:
+    executor = executor_of(processes)
+    answers = executor.run([Task(SPEC, ("C",)), *[Task(SPEC, ("hang",))] * 3])
+    next(answers)
+    time.sleep(1.0)
+    answers.close()
+    executor.close()
+    again = executor_of(processes)
+    assert dict(again.run([Task(SPEC, ("C",))] * 6)) == {index: [Evaluation(1.0)] for index in range(6)}
+    again.close()
+    assert not [child for worker in processes.workers for child in psutil.Process(worker.pid).children()]
 
 
 @pytest.mark.slow
@@ -192,10 +227,8 @@ def _end_of_workers_and_scheduler(processes: Processes) -> None:
 
 
 def test_another_version_of_chemmara_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    from chemmara.scoring import remote
-
     with pytest.raises(RunError, match=r"a Dask worker has chemmara .*, this is 0\.0\.1"):
-        remote.evaluate("chemmara.scoring.work", "0.0.1", SPEC, ("C",), None)
+        remote.evaluate("chemmara.scoring.work", "0.0.1", SPEC, ("C",), None, "me")
 
 
 def test_a_caller_that_stops_listening_leaves_a_usable_cluster(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from chemmara.scoring import work
 from chemmara.scoring.component import Component
 from chemmara.scoring.docking import engines
 from chemmara.scoring.docking.box import Box
-from chemmara.scoring.docking.ligand import affinity
+from chemmara.scoring.docking.ligand import best_model
 from chemmara.scoring.executors import ProcessExecutor
 from chemmara.scoring.function import ScoringFunction
 from chemmara.scoring.programs import Program
@@ -106,6 +106,24 @@ def test_of_two_tautomers_the_better_pose_stays(receptor: Path, tmp_path: Path) 
     assert kept[0] == kept[1]
 
 
+def test_poses_of_another_oracle_are_not_overwritten(receptor: Path, fake: Path, tmp_path: Path) -> None:
+    def component(folder: str, seed: int) -> Component:
+        return build(receptor, executable=str(fake), poses=str(tmp_path / folder), seed=seed)
+
+    ours = component("poses", 1)
+    ours(molecules("CCN"))
+    with pytest.raises(
+        ConfigError, match=r"component\[0\]\.poses: '.*\.sdf' is the pose of another oracle \(receptor "
+    ):
+        component("poses", 2)(molecules("CCC"))
+    component("other", 2)(molecules("CCC"))
+    (path,) = (tmp_path / "other").iterdir()
+    shutil.copy(path, tmp_path / "poses")
+    with pytest.raises(RunError, match=r"component\[0\]\.poses: '.*\.sdf' is the pose of another oracle \(receptor "):
+        ours(molecules("CCC"))
+    assert (tmp_path / "poses" / path.name).read_text() == path.read_text()
+
+
 @pytest.mark.parametrize(
     ("smiles", "reason"),
     [
@@ -176,7 +194,7 @@ def test_a_receptor_that_vina_refuses_is_one_line(receptor: Path, monkeypatch: p
 # A program instead of the package -------------------------------------------------------------------------------------
 
 FAKE = """#!{python}
-import sys, time
+import os, sys, time
 options = dict(part.removeprefix("--").split("=", 1) for part in sys.argv[1:])
 ligand = open(options["ligand"]).read()
 print("chatter " * 1000)
@@ -185,7 +203,9 @@ if "REMARK SMILES CCO" in ligand: time.sleep(60)
 atoms = "".join(line for line in ligand.splitlines(True) if not line.startswith("REMARK"))
 value = -float(options["size_x"]) - float(options["cpu"])
 with open(options["out"], "w") as out:
-    out.write(f"MODEL 1\\nREMARK minimizedAffinity {{value}}\\n{{atoms}}ENDMDL\\n")
+    for model, plus in enumerate((2, 0, 1), 1):
+        out.write(f"MODEL {{model}}\\nREMARK minimizedAffinity {{value + plus}}\\n{{atoms}}ENDMDL\\n")
+if "REMARK SMILES CCF" in ligand: print("out of memory", flush=True), os.kill(os.getpid(), 9)
 """
 
 
@@ -201,10 +221,17 @@ def test_a_program_with_vinas_command_line(receptor: Path, fake: Path, tmp_path:
     component = build(receptor, executable=str(fake), timeout=5.0, poses=str(tmp_path / "poses"))
     found = component(molecules("CCN", "CCS"))
     assert found[0].value == -9
-    assert found[1].error == "'fake-vina' ended with code 1: tree error and wrote no pose"
+    assert found[1].error == "'fake-vina' ended with code 1: tree error"
     (pose,) = (tmp_path / "poses").iterdir()
+    assert "\n-9.000\n" in pose.read_text()
     assert Chem.MolToSmiles(Chem.MolFromMolFile(str(pose))) == "CCN", "the map of atoms comes from the ligand"
     assert build(receptor, executable=str(fake), timeout=0.3)(molecules("CCO"))[0].error == "timed out after 0.3 s"
+
+
+def test_a_program_that_dies_after_its_first_poses_gives_no_score(receptor: Path, fake: Path) -> None:
+    found = build(receptor, executable=str(fake), timeout=5.0)(molecules("CCF", "CCN"))
+    assert found[0].error == "'fake-vina' died of SIGKILL: out of memory"
+    assert found[1].value == -9
 
 
 def test_the_program_vina_itself(receptor: Path) -> None:
@@ -221,6 +248,28 @@ def test_programs_are_told_apart(receptor: Path, fake: Path) -> None:
         {"size": [8, 8, 9]}, {"protonation": "neutral"}, {"exhaustiveness": 2},
     ]  # fmt: skip
     assert len({work.spec_of("vina", build(receptor, **changes)).key for changes in cases}) == len(cases)
+
+
+def test_files_among_the_options_count_by_content(
+    receptor: Path, fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from chemmara.scoring.settings import ScoringSettings
+
+    def spec(**changes: Any) -> Any:
+        options = {"arguments": ["--config", "dock.cfg", "--flex=side.pdbqt", "--log=mine.log"], **changes}
+        one = {"name": "vina", "receptor": str(receptor), "executable": str(fake), **BOX, "transform": TRANSFORM}
+        return ScoringSettings.parse({"component": [{**one, **options}]}, folder=tmp_path).components[0].spec
+
+    (tmp_path / "dock.cfg").write_text("one")
+    (tmp_path / "side.pdbqt").write_text("one")
+    first = spec()
+    assert first.parameters["arguments"][1:3] == [str(tmp_path / "dock.cfg"), f"--flex={tmp_path / 'side.pdbqt'}"]
+    (tmp_path / "mine.log").write_text("docked")
+    assert spec(unwatched=["mine.log"]).key == first.key
+    for name in ("dock.cfg", "side.pdbqt"):
+        before = spec(unwatched=["mine.log"]).key
+        (tmp_path / name).write_text("two")
+        assert spec(unwatched=["mine.log"]).key != before
 
 
 def test_what_does_not_change_values_is_not_in_the_key(receptor: Path, tmp_path: Path) -> None:
@@ -349,10 +398,18 @@ def test_a_config_finds_its_files_from_anywhere(
 
 
 def test_affinities_are_read_from_vina_and_smina() -> None:
-    assert affinity("MODEL 1\nREMARK VINA RESULT:    -8.502      0.000      0.000\n") == -8.502
-    assert affinity("MODEL 1\nREMARK minimizedAffinity -7.5\n") == -7.5
-    assert affinity("MODEL 1\nREMARK VINA RESULT: no\n") is None
-    assert affinity("") is None
+    for text, value in (("VINA RESULT:    -8.502      0.000      0.000", -8.502), ("minimizedAffinity -7.5", -7.5)):
+        model = f"MODEL 1\nREMARK {text}\n"
+        assert best_model(model) == (value, model)
+    assert best_model("MODEL 1\nREMARK VINA RESULT: no\n") is None
+    assert best_model("MODEL 1\nREMARK VINA RESULT: nan\n") is None
+    assert best_model("") is None
+
+
+def test_the_best_affinity_need_not_be_the_first() -> None:
+    """As gnina has it, which sorts by its own score."""
+    models = [f"MODEL {i}\nREMARK minimizedAffinity {value}\nENDMDL\n" for i, value in enumerate((-6.5, -8, "x"))]
+    assert best_model("".join(models)) == (-8, models[1])
 
 
 # Protonation ----------------------------------------------------------------------------------------------------------

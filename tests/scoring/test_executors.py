@@ -15,7 +15,7 @@ import pytest
 
 from chemmara.config import check
 from chemmara.errors import ConfigError, RunError
-from chemmara.scoring import work
+from chemmara.scoring import pool, work
 from chemmara.scoring.cluster import DaskExecutor, connect
 from chemmara.scoring.cluster_settings import DaskParameters
 from chemmara.scoring.evaluation import ComponentSpec, Evaluation, Executor, Task
@@ -149,6 +149,16 @@ def test_time_out_kills_the_molecule_and_what_it_started() -> None:
         assert first[1].error == second[0].error == "timed out after 0.8 s"
         assert first[1].failed
         assert not [p for p in psutil.Process().children(recursive=True) if "sleep" in p.name()]
+
+
+def test_a_component_may_take_its_own_time_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "_LOADING_S", 0.3)
+    with ProcessExecutor(1, timeout=5.0, module=MODULE) as executor:
+        slow = {"load": 1.0}
+        ((late,),) = outcomes(executor, ("C",), spec=ComponentSpec("slow", slow))
+        assert late.error == "its component was not loaded within 0.3 s"
+        patient = ComponentSpec("patient", {**slow, "start_timeout": 60.0})
+        assert outcomes(executor, ("C",), spec=patient) == [[Evaluation(1.0)]]
 
 
 def test_in_flight_is_at_most_a_task_per_process(tmp_path: Path) -> None:

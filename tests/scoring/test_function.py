@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from chemmara.chemistry.molecules import read
 from chemmara.errors import ConfigError, RunError
 from chemmara.scoring import work
 from chemmara.scoring.evaluation import Evaluation, MemoryStore, Task
+from chemmara.scoring.executors import EXECUTORS
 from chemmara.scoring.failure import FailureCounter, FailureSettings
 from chemmara.scoring.function import ScoringFunction
 from chemmara.scoring.scores import Scores
@@ -51,7 +52,8 @@ class Backwards:
         self.store = store
         self.recorded: list[int] = []
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, list[Evaluation]]]:
+    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[int, list[Evaluation]]]:
+        tasks = list(tasks)
         self.tasks += tasks
         for index in reversed(range(len(tasks))):
             if self.store is not None:
@@ -181,6 +183,38 @@ def test_policy_on_failure_is_each_components_own(tmp_path: Path) -> None:
         function(["C"])  # the failure that the lenient run has left is no answer
     with pytest.raises(ConfigError, match=r"on_failure: should be 'blank' or 'stop'"):
         ScoringFunction({"component": [{"name": "qed", "on_failure": "skip"}]})
+
+
+SLOW = """
+import time
+
+def score(smiles):
+    with open(LOG, "a") as log:
+        log.write("".join(f"{text}\\n" for text in smiles))
+    time.sleep(1.0 if "O" in smiles[0] else 0.0)
+    return [None if "N" in text else 0.5 for text in smiles]
+"""
+
+
+@pytest.mark.parametrize("kind", ["processes", "dask"])
+def test_what_others_are_at_when_a_failure_stops_the_run_is_kept(tmp_path: Path, kind: str) -> None:
+    if kind == "dask":
+        pytest.importorskip("distributed")
+    (tmp_path / "slow.py").write_text(f"LOG = {str(tmp_path / 'log')!r}\n{SLOW}")
+    oracle = {"name": "python", "function": "slow:score", "path": str(tmp_path), "on_failure": "stop"}
+    entry = EXECUTORS[kind]
+    executor = entry.item(entry.parameters(workers=2))
+    try:
+        function = ScoringFunction({"component": [oracle]}, executor, store=(store := MemoryStore()), chunk=1)
+        with pytest.raises(RunError, match="failed on CCCCN"):
+            function(["CCCCO", "CCCCN", "CCC", "CC", "C"])
+    finally:
+        executor.close()
+    asked = (tmp_path / "log").read_text().split()
+    key = function.settings.components[0].spec.key
+    assert "CCCCO" in asked
+    assert sorted(store.lookup(key, asked)) == sorted(set(asked) - {"CCCCN"}), "nothing is paid for twice"
+    assert len(asked) < 5, "nothing more was begun"
 
 
 def test_a_file_that_changed_since_the_run_began_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -162,6 +163,40 @@ def test_endpoints_are_answered_by_one_call(tmp_path: Path, workers: int) -> Non
     assert sorted(asked) == ["CC", "CCCCN", "CCO"]
     failed = ScoringFunction(table)(["[Fe]"])
     assert failed.errors[0].count("the program ended with code 3: cannot digest iron") == 2  # type: ignore[union-attr]
+
+
+def test_time_limits_of_two_endpoints_are_two(tmp_path: Path) -> None:
+    table = of_one_program(tmp_path, "length", "carbons")
+    table["component"][0]["timeout"] = 1e-9
+    scores = ScoringFunction(table)(["CCO"])
+    assert str(scores.errors[0]).count("timed out") == 1
+    assert scores.raw["carbons"].tolist() == [2]
+
+
+def test_a_file_in_two_places_is_one_oracle(tmp_path: Path) -> None:
+    table = of_one_program(tmp_path, "length", "length")
+    (tmp_path / "example_oracle.py").write_text(ORACLE.read_text())
+    command = table["component"][1]["command"]
+    table["component"][1] |= {"label": "again", "command": [command[0], str(tmp_path / ORACLE.name), *command[2:]]}
+    scores = ScoringFunction(table)(["CCO"])
+    assert scores.raw["again"].tolist() == [3]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_reason_for_all_endpoints_reaches_each(tmp_path: Path, workers: int) -> None:
+    table = of_one_program(tmp_path, "length", "carbons")
+    for part in table["component"]:
+        part["command"][2] = "plain_error"
+    executor = ProcessExecutor(workers) if workers else None
+    scores = ScoringFunction(table, executor)(["[Fe]"])
+    if executor:
+        executor.close()
+    assert str(scores.errors[0]).count("iron is no drug") == 2
+
+
+def test_an_unknown_id_is_said() -> None:
+    found = program("text_id", timeout=0.4)(molecules("[Fe]"))
+    assert found[0].error == 'timed out after 0.4 s; it answered with the id "1", not 1'
 
 
 def test_one_endpoint_known_only_the_other_is_recorded(tmp_path: Path) -> None:
@@ -346,6 +381,14 @@ def test_a_time_limit_belongs_to_the_score_that_has_it(tmp_path: Path) -> None:
     assert score(["CCO"]).raw["length"].tolist() == [3]
 
 
+def test_of_what_a_program_complains_the_end_is_kept() -> None:
+    text = "import sys\nfor n in range(200_000): print('still here', n, file=sys.stderr)\nsys.exit('the reason')"
+    chatty = Program([sys.executable, "-c", text])
+    with pytest.raises(ProgramEnded, match=r"^ended with code 1: the reason$"):
+        chatty.line(time.monotonic() + 30)
+    assert len(chatty._errors) == 4096
+
+
 def test_a_program_that_closes_its_output_is_ended() -> None:
     running = Program(["/bin/sh", "-c", "exec >&-; sleep 60"])
     with pytest.raises(ProgramEnded, match="closed its standard output"):
@@ -482,8 +525,14 @@ def hangs_up_at_once(handler: Any, smiles: list[str]) -> None:
 )
 def test_a_fault_of_a_service_costs_one_molecule(server: Server, act: Reply, reason: str) -> None:
     server.reply = at_iron(act)
-    component = server.component(timeout=0.3 if "timed out" in reason else 30.0, longest_wait=1.0)
-    found = component(molecules(*SMILES))
+    late = "timed out" in reason
+    component = server.component(timeout=0.3 if late else 30.0, longest_wait=1.0)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = component(molecules(*SMILES))
+        assert component(molecules(*SMILES)) == found
+    told = [str(each.message) for each in said if "did not answer for 3 molecules within 0.3 s" in str(each.message)]
+    assert len(told) == late
     assert [evaluation.value for evaluation in found if not evaluation.failed] == [3, 5]
     assert str(found[1].error).startswith(reason)
 
@@ -552,6 +601,41 @@ def test_an_unreachable_service_is_one_line_at_the_start_and_a_reason_later(serv
     assert component(molecules("CC"))[0].error == "cannot be reached: Connection refused"
     with pytest.raises(RunError, match="cannot be reached: Connection refused"):
         server.component(retries=1, longest_wait=0.0)(molecules("CC"))
+
+
+def of_one_service(server: Server, *changes: dict[str, Any]) -> dict[str, Any]:
+    """A score of as many components of the service."""
+    clip = {"name": "clip", "low": 0, "high": 10}
+    fixed = {"name": "rest", "url": server.url, "endpoint": "length", "transform": clip}
+    return {"component": [{**fixed, "label": f"part{i}", **each} for i, each in enumerate(changes)]}
+
+
+def test_services_told_apart_by_a_header_are_two_oracles(server: Server) -> None:
+    def by_header(handler: Any, smiles: list[str]) -> None:
+        value = {"herg": 1, "sol": 2}[handler.headers["X-Model"]]
+        answers = [{"values": {"length": value}} for _ in smiles]
+        send(handler, json.dumps({"protocol": 1, "results": answers}).encode())
+
+    server.reply = by_header
+    score = ScoringFunction(of_one_service(server, *({"headers": {"X-Model": name}} for name in ("herg", "sol"))))
+    scores = score(["CCO"])
+    assert [scores.raw[name].tolist() for name in ("part0", "part1")] == [[1], [2]]
+    plain, empty = (work.spec_of("rest", server.component(**more)) for more in ({}, {"headers": {}}))
+    assert plain.key == empty.key != score.settings.components[0].spec.key
+
+
+def test_each_endpoint_has_the_settings_of_its_own(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A header of the second alone, too, wherever the first has none."""
+    monkeypatch.setenv("TOKEN", "123")
+    secret = {"endpoint": "carbons", "secret_headers": {"X-Token": "TOKEN"}}
+    ScoringFunction(of_one_service(server, {}, secret))(["CCO"])
+    assert [headers["X-Token"] for headers in server.headers] == [None, "123"]
+
+
+def test_settings_that_would_be_ignored_are_refused(server: Server) -> None:
+    with pytest.raises(ConfigError, match=r"component\[1\]\.timeout: 30\.0, but 1\.0 in scoring\.component\[0\]"):
+        ScoringFunction(of_one_service(server, {"timeout": 1}, {"timeout": 30}))
+    ScoringFunction(of_one_service(server, {"timeout": 1}, {"timeout": 1}))
 
 
 def test_endpoints_of_a_service_are_answered_by_one_request(server: Server) -> None:

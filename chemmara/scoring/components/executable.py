@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import time
@@ -13,14 +14,14 @@ from pydantic import Field
 
 from chemmara.chemistry.molecules import Molecule
 from chemmara.config import Parameters
-from chemmara.errors import ConfigError
+from chemmara.errors import ConfigError, RunError
 from chemmara.scoring import protocol
-from chemmara.scoring.component import COMPONENTS, Component, file_hash
+from chemmara.scoring.arguments import UNWATCHED, check_unwatched, content, located, to_be_written
+from chemmara.scoring.component import COMPONENTS, Component
 from chemmara.scoring.evaluation import Evaluation
 from chemmara.scoring.programs import Program, ProgramEnded, ProgramLate
 
 _FAULTS = (ProgramEnded, ProgramLate)
-_HASHED_BYTES = 1 << 26  # a larger file among the arguments stands by its size
 
 
 class ExecutableParameters(Parameters):
@@ -33,15 +34,16 @@ class ExecutableParameters(Parameters):
     timeout: float = Field(60.0, gt=0, description="seconds for each molecule of a batch; what takes longer fails")
     start_timeout: float = Field(120.0, gt=0, description="seconds until the program has answered the first line")
     revision: str = Field("", description="a text of yours, to be changed when the program's values change")
+    unwatched: list[str] | None = Field(None, description=UNWATCHED)
 
 
 @COMPONENTS.register("executable", ExecutableParameters)
 class Executable(Component):
     """Any program that reads batches of SMILES as JSON lines and writes values or reasons; docs/oracles.md.
 
-    The program is started once for each scoring process. Components with the same `command` and different `endpoint`
-    share it, and each molecule is sent once for all of them. A molecule on which the program dies or is late fails
-    alone; the others of its batch are asked again.
+    The program is started once for each scoring process. Components that differ in nothing but `endpoint` share it, and
+    each molecule is sent once for all of them. A molecule on which the program dies or is late fails alone; the others
+    of its batch are asked again.
     """
 
     parameters: ExecutableParameters
@@ -54,12 +56,15 @@ class Executable(Component):
         self.endpoint = parameters.endpoint
         self._program: Program | None = None
         self._number = 0
+        self._odd = ""  # what to say of answers that belong to no batch
         self._proved = False  # whether the running program has answered a batch
         if not parameters.endpoint:
             raise ConfigError(f"{where}.endpoint: should not be empty")
         if shutil.which(parameters.command[0]) is None:
             what = "is not executable" if Path(parameters.command[0]).is_file() else "is no program that can be found"
             raise ConfigError(f"{where}.command: '{parameters.command[0]}' {what}")
+        check_unwatched(parameters.command[1:], parameters.unwatched, where)
+        self._contents = self._read_command()
 
     @classmethod
     def resolve(cls, parameters: ExecutableParameters, folder: Path) -> ExecutableParameters:
@@ -69,13 +74,15 @@ class Executable(Component):
         """
         program, *arguments = parameters.command
         here = folder if Path(program).name == program else Path.cwd()
-        command = [_located(program, folder, here), *(_located(part, folder, Path.cwd()) for part in arguments)]
-        return parameters.model_copy(update={"command": command})
+        found = [located(part, parameters.unwatched, folder, Path.cwd()) for part in arguments]
+        unwatched = to_be_written(found, parameters.unwatched)
+        return parameters.model_copy(
+            update={"command": [located(program, None, folder, here), *found], "unwatched": unwatched}
+        )
 
     def identity(self) -> dict[str, Any]:
         """The command, files in it by name and content, the endpoint and the user's revision; no time limit."""
-        command = [_stands_for(Path(part)) or part for part in self.parameters.command]
-        return {"command": command, "endpoint": self.endpoint, "revision": self.parameters.revision}
+        return {"command": self._contents, "endpoint": self.endpoint, "revision": self.parameters.revision}
 
     def prepare(self) -> None:
         self._running()
@@ -99,7 +106,7 @@ class Executable(Component):
 
     def _failed(self, fault: Exception | None) -> Evaluation:
         if isinstance(fault, ProgramLate):
-            return Evaluation(math.nan, f"timed out after {self.parameters.timeout:g} s")
+            return Evaluation(math.nan, f"timed out after {self.parameters.timeout:g} s{self._odd}")
         return Evaluation(math.nan, f"the program {fault}" if fault else "no answer")
 
     def _ask(self, smiles: list[str]) -> tuple[dict[int, Evaluation], Exception | None]:
@@ -109,10 +116,13 @@ class Executable(Component):
         program.send(protocol.request(self._number, smiles))
         deadline = time.monotonic() + self.parameters.timeout * len(smiles)
         results: dict[int, Evaluation] = {}
+        self._odd = ""
         try:
             while len(results) < len(smiles):
                 table = protocol.parse(program.line(deadline))
-                if table is None or table.get("id") != self._number:
+                if table is None or type(table.get("id")) is not int or table["id"] != self._number:
+                    if table is not None and "index" in table and table.get("id") not in range(1, self._number):
+                        self._odd = f"; it answered with the id {json.dumps(table.get('id')):.40}, not {self._number}"
                     _in_time(deadline)
                     continue  # chatter, or a late word on another batch
                 if table.get("done") is True:
@@ -133,6 +143,7 @@ class Executable(Component):
         """The program, started and greeted if need be. Raises ConfigError where that fails."""
         if self._program is not None:
             return self._program
+        self._check_unchanged()
         name = self.parameters.command[0]
         try:
             self._program = program = Program(self.parameters.command)
@@ -155,29 +166,26 @@ class Executable(Component):
             raise ConfigError(f"{self.where}.command: '{name}' {fault}")
         return program
 
+    def _read_command(self) -> list[str | list[str]]:
+        return [content(part, self.parameters.unwatched) for part in self.parameters.command]
+
+    def _check_unchanged(self) -> None:
+        """Raise RunError where a program to be started is not the one that the values are stored under."""
+        for part, before, now in zip(self.parameters.command, self._contents, self._read_command(), strict=True):
+            if now != before:
+                raise RunError(
+                    f"{self.where}.command: '{Path(part).name}' has changed since the run began, and is another oracle "
+                    "now; put it back and go on with --resume, or begin a new run. A file that the program itself "
+                    "writes belongs into unwatched"
+                )
+
     def _stop(self) -> None:
         if self._program is not None:
             self._program.kill()
         self._program, self._proved = None, False
 
 
-def _located(part: str, *folders: Path) -> str:
-    """A part of a command, absolute if it is a file in one of ``folders``."""
-    return next((str((folder / part).absolute()) for folder in folders if (folder / part).is_file()), part)
-
-
 def _in_time(deadline: float) -> None:
     """Raise ProgramLate for a program that writes and writes, but no answer."""
     if time.monotonic() > deadline:
         raise ProgramLate
-
-
-def _stands_for(path: Path) -> list[str] | None:
-    """Name and content of a file among the arguments; None for what is no file."""
-    try:
-        if not path.is_file():
-            return None
-        size = path.stat().st_size
-    except OSError:
-        return None
-    return [path.name, file_hash(path) if size <= _HASHED_BYTES else str(size)]

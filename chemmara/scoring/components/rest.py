@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,7 +18,7 @@ from chemmara.errors import ConfigError, RunError
 from chemmara.scoring import protocol
 from chemmara.scoring.component import COMPONENTS, Component
 from chemmara.scoring.evaluation import Evaluation
-from chemmara.scoring.web import HungUp, Refused, Unreachable, Unreadable, post
+from chemmara.scoring.web import HungUp, Late, Refused, Unreachable, Unreadable, post
 
 _USERS_MISTAKE = (301, 302, 303, 307, 308, 401, 403, 404, 405)
 
@@ -30,7 +31,9 @@ class RestParameters(Parameters):
     timeout: float = Field(60.0, gt=0, description="seconds for a request; what takes longer fails")
     retries: int = Field(3, ge=0, le=20, description="how often a busy or unreachable service is asked again")
     longest_wait: float = Field(60.0, ge=0, description="most seconds to wait before a retry, as Retry-After may ask")
-    headers: dict[str, str] = Field(default_factory=dict, description="headers sent along; kept in the run's config")
+    headers: dict[str, str] = Field(
+        default_factory=dict, description="headers sent along, kept in the run's config; other ones, another oracle"
+    )
     secret_headers: dict[str, str] = Field(
         default_factory=dict, description="headers whose value is in the environment variable named: written nowhere"
     )
@@ -41,7 +44,7 @@ class RestParameters(Parameters):
 class Rest(Component):
     """An HTTP service that is posted batches of SMILES as JSON and returns values or reasons; docs/oracles.md.
 
-    Components with the same `url` and different `endpoint` send each molecule once. A service that cannot be reached at
+    Components that differ in nothing but `endpoint` send each molecule once. A service that cannot be reached at
     the first request, or refuses it for good, ends the run with one line; later such a batch fails with the reason.
     """
 
@@ -54,6 +57,7 @@ class Rest(Component):
         super().__init__(parameters, where)
         self.endpoint = parameters.endpoint
         self._answered = False
+        self._warned = False
         try:
             parts = urlsplit(parameters.url)
             good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
@@ -71,8 +75,10 @@ class Rest(Component):
                 raise ConfigError(f"{where}: the header '{header}' or its value is not one line of plain text")
 
     def identity(self) -> dict[str, Any]:
-        """The address, the endpoint and the user's revision; neither headers nor patience."""
-        return self.parameters.model_dump(mode="json", include={"url", "endpoint", "revision"})
+        """The address, the endpoint, the user's revision and plain headers; neither secrets nor patience."""
+        table = self.parameters.model_dump(mode="json", include={"url", "endpoint", "revision"})
+        headers = {name.lower(): value for name, value in self.parameters.headers.items()}
+        return {**table, "headers": headers} if headers else table
 
     def _score(self, molecules: Sequence[Molecule]) -> list[Evaluation]:
         smiles = [molecule.smiles for molecule in molecules]
@@ -85,7 +91,20 @@ class Rest(Component):
         except (Refused, Unreadable) as error:
             if len(smiles) == 1:
                 return [Evaluation(math.nan, str(error))]
+            if isinstance(error, Late):
+                self._warn_of_late_batches(len(smiles))
         return [evaluation for molecule in molecules for evaluation in self._score([molecule])]
+
+    def _warn_of_late_batches(self, size: int) -> None:
+        """Once: each of them is paid for twice, and nothing in the scores says so."""
+        if not self._warned:
+            warnings.warn(
+                f"{self.where}.url: '{self.parameters.url}' did not answer for {size} molecules within "
+                f"{self.parameters.timeout:g} s (timeout), and is asked for each of them again; "
+                "lower execution.chunk or raise timeout",
+                stacklevel=2,
+            )
+        self._warned = True
 
     def _one_by_one(self, smiles: list[str], fault: HungUp) -> list[Evaluation]:
         """After it hung up on a batch: a molecule may have killed it. Raises RunError for one that answers nothing."""

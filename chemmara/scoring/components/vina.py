@@ -17,10 +17,19 @@ from chemmara.chemistry.molecules import Molecule, inchikey
 from chemmara.chemistry.protonation import RULES_VERSION, Protonation
 from chemmara.config import Parameters
 from chemmara.errors import ConfigError, RunError
+from chemmara.scoring.arguments import UNWATCHED, check_unwatched, content, located, to_be_written
 from chemmara.scoring.component import COMPONENTS, Component, file_hash, locate
 from chemmara.scoring.docking.box import MAX_EDGE, Box, box_around, check_box, read_receptor
 from chemmara.scoring.docking.engines import DockingFailed, Engine, ExecutableEngine, PackageEngine, Search
-from chemmara.scoring.docking.ligand import AFFINITY, Unpreparable, affinity, to_pdbqt, write_pose
+from chemmara.scoring.docking.ligand import (
+    AFFINITY,
+    ForeignPose,
+    Unpreparable,
+    best_model,
+    check_folder,
+    to_pdbqt,
+    write_pose,
+)
 from chemmara.scoring.evaluation import Evaluation
 
 _US = 2e6  # for each unit of exhaustiveness
@@ -51,7 +60,10 @@ class VinaParameters(Parameters):
     timeout: float = Field(600.0, gt=0, description="seconds for a molecule's docking; what takes longer fails")
     poses: Path | None = Field(None, description="folder for the best pose of each molecule, as INCHIKEY.sdf")
     executable: str | None = Field(None, description="a program with Vina's command line, instead of the package vina")
-    arguments: list[str] = Field(default_factory=list, description="more options for the executable")
+    arguments: list[str] = Field(
+        default_factory=list, description="more options for the executable; files beside the config are found"
+    )
+    unwatched: list[str] | None = Field(None, description=UNWATCHED)
 
 
 @COMPONENTS.register("vina", VinaParameters)
@@ -73,6 +85,7 @@ class Vina(Component):
     def __init__(self, parameters: VinaParameters, where: str) -> None:
         super().__init__(parameters, where)
         _check_programs(parameters, where)
+        check_unwatched(parameters.arguments, parameters.unwatched, where)
         text, atoms = read_receptor(parameters.receptor, f"{where}.receptor")
         box = _box(parameters, where)
         check_box(box, atoms, where)
@@ -93,18 +106,31 @@ class Vina(Component):
             updates["poses"] = parameters.poses.absolute()
         if parameters.executable is not None and (folder / parameters.executable).is_file():
             updates["executable"] = str((folder / parameters.executable).absolute())
+        found = [located(part, parameters.unwatched, folder, Path.cwd()) for part in parameters.arguments]
+        updates |= {"arguments": found, "unwatched": to_be_written(found, parameters.unwatched)}
         return parameters.model_copy(update=updates)
 
     def identity(self) -> dict[str, Any]:
         """Receptor and box by content, the settings, and the versions of the programs; neither poses nor time limit."""
         given = self.parameters
         search = self._search
-        left_out = {"receptor", "center", "size", "reference_ligand", "padding", "timeout", "poses", "executable"}
+        left_out = {
+            "receptor",
+            "center",
+            "size",
+            "reference_ligand",
+            "padding",
+            "timeout",
+            "poses",
+            "executable",
+            "unwatched",
+        }
         program = shutil.which(given.executable) if given.executable else None
         rules = {"protonation_rules": RULES_VERSION} if given.protonation == "physiological" else {}
         return {
             **rules,
             **given.model_dump(mode="json", exclude=left_out),
+            "arguments": [content(part, given.unwatched) for part in given.arguments],
             "receptor": hashlib.sha256(search.receptor.encode()).hexdigest(),
             "center": list(search.box.center),
             "size": list(search.box.size),
@@ -125,10 +151,10 @@ class Vina(Component):
             ligand, docked = to_pdbqt(
                 molecule.mol, given.protonation, _seed(given.seed, molecule.smiles), given.flexible_macrocycles
             )
-            pose = self._running().dock(ligand)
-            value = affinity(pose)
-            if value is None or not math.isfinite(value):
+            best = best_model(self._running().dock(ligand))
+            if best is None:
                 return Evaluation(math.nan, "the docked file holds no affinity")
+            value, pose = best
             if given.poses is not None:
                 self._keep(given.poses, molecule, docked, value, pose, ligand)
         except (Unpreparable, DockingFailed) as error:
@@ -143,12 +169,19 @@ class Vina(Component):
         }  # fmt: skip
         try:
             write_pose(folder / f"{name}.sdf", pose, ligand, properties)
+        except ForeignPose as error:
+            raise RunError(f"{self.where}.poses: {error}") from None
         except OSError as error:
             reason = error.strerror or error
             raise RunError(f"{self.where}.poses: a pose cannot be written to '{folder}': {reason}") from None
 
     def _running(self) -> Engine:
         given = self.parameters
+        if self._engine is None and given.poses is not None:
+            try:  # before anything is docked for nothing
+                check_folder(given.poses, self._oracle)
+            except ForeignPose as error:
+                raise ConfigError(f"{self.where}.poses: {error}") from None
         if self._engine is None and given.executable is not None:
             self._engine = ExecutableEngine(given.executable, given.arguments, self._search, given.timeout, self.where)
         if self._engine is None:

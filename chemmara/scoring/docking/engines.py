@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from chemmara.errors import ConfigError
 from chemmara.scoring.docking.box import Box
 from chemmara.scoring.docking.server import POSES
-from chemmara.scoring.programs import Program, ProgramEnded, ProgramLate
+from chemmara.scoring.programs import Program, ProgramEnded, ProgramLate, printable
 
 CHILD = f"import sys; sys.path[:] = {sys.path!r}; from chemmara.scoring.docking.server import main; main()"
 _LOADING_S = 300.0  # grid maps take seconds
@@ -151,20 +151,25 @@ class ExecutableEngine:
         except OSError as error:
             place = f"{self._where}.executable: '{self._executable}'"
             raise ConfigError(f"{place} cannot be started: {error.strerror or error}") from None
-        ending = self._wait(program)
+        end, said = self._wait(program)
+        name = Path(self._executable).name
+        if not end.well:  # whatever it had written by then may be half of it
+            raise DockingFailed(f"'{name}' {end}" if end.said or not said else f"'{name}' {end}: {said}")
         if not paths["out"].is_file():
-            raise DockingFailed(f"'{Path(self._executable).name}' {ending} and wrote no pose")
+            raise DockingFailed(f"'{name}' {end} and wrote no pose")
         return paths["out"].read_text(encoding="utf-8", errors="replace")
 
-    def _wait(self, program: Program) -> str:
+    def _wait(self, program: Program) -> tuple[ProgramEnded, str]:
+        """How it ended, and the last line that it printed."""
         deadline = time.monotonic() + self._timeout
+        said = b""
         try:
             while True:
-                program.line(deadline)  # what it prints is of no interest
+                said = program.line(deadline).strip() or said
                 if time.monotonic() > deadline:
                     raise ProgramLate
         except ProgramEnded as error:
-            return str(error)
+            return error, printable(said.decode("utf-8", "replace"))
         except ProgramLate:
             program.kill()
             raise DockingFailed(f"timed out after {self._timeout:g} s") from None

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import re
 import sys
 from collections.abc import Mapping
+from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +25,20 @@ else:
     rdBase = lazy("rdkit.rdBase")
 
 AFFINITY = "affinity_kcal_mol"
+_LOOKED_AT = 20  # files of a folder of poses
 # Vina's own line, and the one that smina and gnina write.
 _RESULT = re.compile(r"^REMARK (?:VINA RESULT:|minimizedAffinity)\s+(\S+)", re.MULTILINE)
 
 
+_MODEL = re.compile(r".*?(?:^ENDMDL[^\n]*(?:\n|\Z)|\Z)", re.MULTILINE | re.DOTALL)
+
+
 class Unpreparable(Exception):
     """A molecule that cannot be docked; the message says why."""
+
+
+class ForeignPose(Exception):
+    """A file that is in the way; the message says which."""
 
 
 def _meeko() -> Any:
@@ -67,36 +78,61 @@ def to_pdbqt(mol: Chem.Mol, protonation: Protonation, seed: int, flexible_rings:
     return text, Chem.MolToSmiles(docked)
 
 
-def affinity(pose: str) -> float | None:
-    """The best affinity, kcal/mol, as the first model of a docked PDBQT says; None where it says none."""
-    found = _RESULT.search(pose)
+def best_model(poses: str) -> tuple[float, str] | None:
+    """The lowest affinity, kcal/mol, among the models of a docked PDBQT, and that model; None where none has any.
+
+    Vina and smina write it first; gnina sorts by another score.
+    """
+    models = [model for model in _MODEL.findall(poses) if model.strip()]
+    found = [(value, model) for model in models if (value := _affinity(model)) is not None]
+    return min(found, key=itemgetter(0), default=None)
+
+
+def _affinity(model: str) -> float | None:
+    found = _RESULT.search(model)
     try:
-        return float(found[1]) if found else None
+        value = float(found[1]) if found else math.nan
     except ValueError:
         return None
+    return value if math.isfinite(value) else None
 
 
 def write_pose(path: Path, pose: str, ligand: str, properties: Mapping[str, str]) -> None:
-    """The first model of a docked PDBQT as an SDF with hydrogens, appearing whole or not at all.
+    """A model of a docked PDBQT as an SDF with hydrogens, appearing whole or not at all.
 
     A file of the same ``oracle`` with a better affinity stays: tautomers share an InChIKey. A pose that is there
     already is otherwise replaced, by the same one where nothing has changed. A pose that cannot be mapped back to the
-    molecule stays a .pdbqt. Raises OSError.
+    molecule stays a .pdbqt. Raises OSError, and ForeignPose for a file of another oracle.
     """
     rank = (float(properties[AFFINITY]), properties["SMILES"])
     there = _properties(path)
+    _check_own(path, there, properties["oracle"])
     if there.get("oracle") == properties["oracle"]:
         with contextlib.suppress(KeyError, ValueError):
             if (float(there[AFFINITY]), there["SMILES"]) < rank:
                 return
-    first = _first_model(pose)
-    mol = _molecule(first, ligand)
+    mol = _molecule(pose, ligand)
     if mol is None:
-        _write(path.with_suffix(".pdbqt"), first)
+        _write(path.with_suffix(".pdbqt"), pose)
         return
     mol.SetProp("_Name", path.stem)
     block = Chem.MolToMolBlock(mol)
     _write(path, block + "".join(f">  <{name}>\n{value}\n\n" for name, value in properties.items()) + "$$$$\n")
+
+
+def check_folder(folder: Path, oracle: str) -> None:
+    """Raise ForeignPose where a look at some of a folder's files finds poses of another oracle."""
+    with contextlib.suppress(OSError):  # none yet, or one that the first pose will complain of
+        for path in islice(folder.glob("*.sdf"), _LOOKED_AT):
+            _check_own(path, _properties(path), oracle)
+
+
+def _check_own(path: Path, properties: Mapping[str, str], oracle: str) -> None:
+    if properties.get("oracle", oracle) != oracle:
+        raise ForeignPose(
+            f"'{path}' is the pose of another oracle (receptor {properties.get('receptor', 'unknown')}, or other "
+            "settings), which would be lost; name another folder, or move what is in this one"
+        )
 
 
 def _write(path: Path, text: str) -> None:
@@ -109,18 +145,14 @@ def _write(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _first_model(pose: str) -> str:
-    first, end, _ = pose.partition("ENDMDL")
-    return f"{first}{end}\n" if end else first
-
-
 def _molecule(pose: str, ligand: str) -> Any:
     """The docked molecule, or None where meeko cannot map the pose to it."""
     meeko = _meeko()
     if "REMARK SMILES IDX" not in pose:  # programs that are not Vina drop the map of atoms
-        head, model, rest = pose.partition("MODEL 1\n")
         remarks = "".join(line for line in ligand.splitlines(True) if line.startswith("REMARK"))
-        pose = f"{model}{remarks}{rest}" if model else f"{remarks}{head}"
+        first = re.match(r"MODEL[^\n]*\n", pose)
+        head = first[0] if first else ""
+        pose = f"{head}{remarks}{pose.removeprefix(head)}"
     try:
         return meeko.RDKitMolCreate.from_pdbqt_mol(meeko.PDBQTMolecule(pose, skip_typing=True))[0]
     except Exception:  # meeko raises plain exceptions of many kinds
