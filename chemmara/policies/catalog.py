@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import zipfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -81,10 +82,10 @@ def find_prior(where: str | Path) -> Prior:
                 return Prior(path.name, candidate)
         raise UserError(f"directory '{path}' holds no prior (no {WEIGHTS})")
     if path.is_file():
-        if path.suffix.lower() == ".prior":
+        if path.suffix.lower() == ".prior" and zipfile.is_zipfile(path):
             raise UserError(
-                f"'{path}' is named like a prior of REINVENT; chemmara priors import {path} -o DIR makes one of "
-                "chemmara"
+                f"{_FOREIGN.format(path)}, but may be a prior of REINVENT; chemmara priors import {path} -o DIR makes "
+                "one of chemmara"
             )
         return Prior(path.stem, path)
     hint = nearest(str(where), by_name)

@@ -108,7 +108,7 @@ def log_probs(policy: Any, texts: list[str]) -> torch.Tensor:
 
 def test_log_probabilities_are_theirs(made: tuple[Net, Path], tmp_path: Path) -> None:
     net, path = made
-    with pytest.raises(UserError, match=r"named like a prior of REINVENT; chemmara priors import"):
+    with pytest.raises(UserError, match=r"may be a prior of REINVENT; chemmara priors import"):
         load_policy(path)
     import_prior(path, tmp_path / "mine")
     policy = load_policy(tmp_path / "mine")

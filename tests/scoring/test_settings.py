@@ -21,7 +21,7 @@ STEP = {"name": "step", "low": 0, "high": 1}
     [
         ({}, "scoring: no components"),
         ({"component": []}, "scoring: no components"),
-        ({"component": "qed"}, "scoring.component: should be a valid"),
+        ({"component": "qed"}, "scoring.component: should be a list"),
         ({"component": ["qed"]}, "scoring.component[0]: expected a table"),
         ({"component": [{}]}, "scoring.component[0]: name is missing"),
         ({"components": [QED]}, "scoring.components: unknown key; did you mean 'component'?"),
