@@ -58,6 +58,8 @@ def act(number, index, smiles):
         os.abort()
     if FAULT == "hang":
         time.sleep(60)
+    if FAULT == "slow":
+        time.sleep(1)
     if FAULT == "skip":
         return None
     return say({**answer, **changes.get(FAULT, {})})

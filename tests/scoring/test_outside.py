@@ -167,10 +167,12 @@ def test_endpoints_are_answered_by_one_call(tmp_path: Path, workers: int) -> Non
 
 def test_time_limits_of_two_endpoints_are_two(tmp_path: Path) -> None:
     table = of_one_program(tmp_path, "length", "carbons")
-    table["component"][0]["timeout"] = 1e-9
-    scores = ScoringFunction(table)(["CCO"])
-    assert str(scores.errors[0]).count("timed out") == 1
-    assert scores.raw["carbons"].tolist() == [2]
+    for part, timeout in zip(table["component"], (0.2, 60.0), strict=True):
+        part["command"] = [*part["command"][:2], "slow", *part["command"][3:]]
+        part["timeout"] = timeout
+    scores = ScoringFunction(table)(["[Fe]"])
+    assert str(scores.errors[0]).count("timed out after 0.2 s") == 1
+    assert scores.raw["carbons"].tolist() == [0]
 
 
 def test_a_file_in_two_places_is_one_oracle(tmp_path: Path) -> None:
