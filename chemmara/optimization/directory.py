@@ -21,7 +21,7 @@ import chemmara
 from chemmara.config import Table
 from chemmara.errors import RunError, UserError
 from chemmara.optimization.columns import COLUMNS
-from chemmara.optimization.goal import changed_contents, score_change
+from chemmara.optimization.goal import changed_contents, has_programs, score_change
 
 if TYPE_CHECKING:
     from chemmara.optimization.settings import RunSettings
@@ -106,9 +106,10 @@ class RunDirectory:
         if change.text:
             changed = sorted([*changed, "scoring"])
         if changed:
+            own = "; a file that a program itself writes belongs into unwatched" if has_programs(settings) else ""
             raise UserError(
                 f"'{self.path}' was begun with another config ({', '.join(changed)} differ); resume it with its own "
-                f"config, or choose another directory"
+                f"config, or choose another directory{own if change.text else ''}"
             )
         if change and not mended:
             raise UserError(

@@ -9,10 +9,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chemmara.errors import UserError
+from chemmara.scoring.component import COMPONENTS
 from chemmara.scoring.settings import ScoringSettings
+
+if TYPE_CHECKING:
+    from chemmara.optimization.settings import RunSettings
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,12 @@ def _named(value: Any) -> Any:
     if isinstance(value, list):
         return [_named(each) for each in value]
     return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+
+def has_programs(settings: RunSettings) -> bool:
+    """Whether a component runs a program that may write a file which stands in its command."""
+    names = [component.spec.name for component in settings.scoring.components]
+    return any("unwatched" in COMPONENTS[name].parameters.model_fields for name in names)
 
 
 def changed_contents(change: Change) -> str:

@@ -561,6 +561,25 @@ def test_what_does_not_touch_the_score_may_change_under_way(config: Config, tmp_
     run({**table, "scoring": moved, "max_steps": 3}, tmp_path / "out", resume=True)
 
 
+def test_a_log_that_the_program_writes_does_not_end_the_run(config: Config, tmp_path: Path) -> None:
+    """It was not there when the run began; in its folder it would be taken for a part of the oracle."""
+    scoring = oracle(tmp_path / "oracle.py", 1.0)
+    scoring["component"][0]["command"].append("--log=oracle.log")
+    base = config(scoring=scoring, max_steps=1)
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps(base))
+    optimize(file, tmp_path / "out", methods=["custom"], report=False)
+    (tmp_path / "oracle.log").write_text("started\n")
+    file.write_text(json.dumps({**base, "max_steps": 2}))
+    with pytest.raises(UserError, match=r"scoring differ.*belongs into unwatched"):
+        optimize(file, tmp_path / "out", methods=["custom"], report=False, resume=True)
+    scoring["component"][0]["unwatched"] = ["oracle.log"]
+    file.write_text(json.dumps({**base, "max_steps": 2}))
+    optimize(file, tmp_path / "out", methods=["custom"], report=False, resume=True)
+    manifest = json.loads((tmp_path / "out" / "custom" / "seed-0" / "manifest.json").read_text())
+    assert manifest["steps"] == 2
+
+
 def test_a_ledger_without_the_runs_rows_is_noticed_before_anything_is_written(config: Config, tmp_path: Path) -> None:
     directory = run(config(max_steps=3), tmp_path)
     before = (directory / "molecules.csv").read_bytes()
