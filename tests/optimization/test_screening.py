@@ -127,6 +127,8 @@ def test_a_known_molecule_is_refused_in_any_spelling(known: Path) -> None:
     flat = screen({"name": "known", "file": str(known), "ignore_stereo": True})
     assert flat.judge(molecule("C[C@@H](N)C(=O)O"))[0]
     assert flat.judge(molecule(BENZENE))[0] is None
+    known.write_text("C[NH2+]CCc1ccccc1.[Cl-] a salt\n")
+    assert screen({"name": "known", "file": str(known)}).judge(molecule("CNCCc1ccccc1"))[0]
 
 
 def test_what_is_too_similar_is_refused(known: Path) -> None:

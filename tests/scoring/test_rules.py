@@ -163,6 +163,23 @@ def test_novelty(tmp_path: Path) -> None:
         build("novelty", known_file=str(file))
 
 
+def test_what_is_known_as_a_salt_is_known_without_its_counter_ion(tmp_path: Path) -> None:
+    file = tmp_path / "known.smi"
+    file.write_text("CC(=O)Nc1ccc(O)cc1.Cl paracetamol\nCC(C)Cc1ccc(C(C)C(=O)[O-])cc1.[Na+] ibuprofen\n")
+    novelty = build("novelty", known_file=str(file))
+    assert value(novelty, "CC(=O)Nc1ccc(O)cc1") == 0
+    assert value(novelty, "CC(C)Cc1ccc(C(C)C(=O)O)cc1") == 0
+    assert value(novelty, "CC(=O)Nc1ccc(O)cc1.Cl") == 0
+    assert value(novelty, "CCO") == 1
+
+
+@pytest.mark.parametrize("name", ["tanimoto", "scaffold_similarity"])
+def test_a_salt_among_references_is_named_with_its_parent(name: str) -> None:
+    salt = "C[NH2+]CCc1ccccc1.[Cl-]"
+    with pytest.warns(UserWarning, match=r"1 of 2 have several parts, such as .* its parent alone is 'CNCCc1ccccc1'"):
+        build(name, references=["Cc1ccccc1", salt])
+
+
 def test_ring_systems(tmp_path: Path) -> None:
     odd = "C1CC2(C1)SSC21CC1"
     both = f"{odd}.Cc1ccccc1"

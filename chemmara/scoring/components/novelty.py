@@ -13,6 +13,7 @@ from pydantic import Field
 from chemmara.chemistry import scaffolds
 from chemmara.chemistry.files import read_records
 from chemmara.chemistry.molecules import Molecule, read
+from chemmara.chemistry.salts import parent
 from chemmara.config import Parameters
 from chemmara.errors import ConfigError, UserError
 from chemmara.lazy import lazy
@@ -38,12 +39,14 @@ class NoveltyParameters(Parameters):
 class Novelty(Component):
     """1 for a molecule, or a scaffold, that a file of known molecules does not have, else 0.
 
-    Molecules are compared by canonical SMILES. An acyclic molecule has no scaffold: at the level of scaffolds it is new
+    Molecules are compared by canonical SMILES; of a salt its parent is known as well: the largest organic part,
+    uncharged. An acyclic molecule has no scaffold: at the level of scaffolds it is new
     where the file has no acyclic molecule. Lines of the file that are no molecules are left out, with a warning. The
     file is read at the first score, some 10,000 molecules a second.
     """
 
     parameters: NoveltyParameters
+    version = 2  # 1 did not know the parents of salts
     cost_us = 60
 
     def __init__(self, parameters: NoveltyParameters, where: str) -> None:
@@ -61,8 +64,10 @@ class Novelty(Component):
             molecule = read(record.smiles).molecule
             if molecule is None:
                 bad, first = bad + 1, first or record.line
-            else:
-                found.add(self._form(molecule.mol, molecule.smiles))
+                continue
+            found.add(self._form(molecule.mol, molecule.smiles))
+            if meant := parent(molecule):
+                found.add(self._form(meant.mol, meant.smiles))
         if bad:
             warnings.warn(
                 f"{self.where}.known_file: in '{self.parameters.known_file}' {no_molecules(bad, 'line')}, the first is "

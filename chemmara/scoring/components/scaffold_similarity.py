@@ -11,6 +11,7 @@ from pydantic import Field
 from chemmara.chemistry import scaffolds
 from chemmara.chemistry.fingerprints import FingerprintName, check, function, tanimoto
 from chemmara.chemistry.molecules import Molecule, parse_reference, read
+from chemmara.chemistry.salts import warn_of_salts
 from chemmara.config import Parameters
 from chemmara.errors import ConfigError
 from chemmara.lazy import lazy
@@ -63,6 +64,7 @@ class ScaffoldSimilarity(PerMolecule):
             references += read_references(parameters.references_file, f"{where}.references_file")
         if not references:
             raise ConfigError(f"{where}.references: at least one reference SMILES is needed")
+        warn_of_salts(references, f"{where}.references")
         found = dict.fromkeys(self._of(molecule.mol) for molecule in references)
         self._scaffolds = [scaffold for scaffold in found if scaffold]
         if not self._scaffolds:

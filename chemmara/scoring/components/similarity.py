@@ -12,6 +12,7 @@ from pydantic import Field
 from chemmara.chemistry.files import read_records
 from chemmara.chemistry.fingerprints import FingerprintName, check, function, tanimoto
 from chemmara.chemistry.molecules import Molecule, parse_reference
+from chemmara.chemistry.salts import warn_of_salts
 from chemmara.config import Parameters
 from chemmara.errors import ConfigError, UserError
 from chemmara.lazy import lazy
@@ -62,6 +63,7 @@ class Tanimoto(Component):
             references += read_references(parameters.references_file, f"{where}.references_file")
         if not references:
             raise ConfigError(f"{where}.references: at least one reference SMILES is needed")
+        warn_of_salts(references, f"{where}.references")
         self._molecules = references
         if parameters.fingerprint == "phco":
             try:
