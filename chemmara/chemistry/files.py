@@ -70,6 +70,11 @@ def read_records(
         raise UserError(f"file '{path}' is not a proper table: {error}") from None
 
 
+def is_list(path: Path) -> bool:
+    """Whether a file is one of molecules without columns, by its name."""
+    return _suffix(path) in ("smi", "sdf", "sd")
+
+
 def refuse_workbook(path: Path) -> None:
     """Raise :class:`UserError` for a spreadsheet program's own file, or another that is no text. One that cannot be
     read is others' to report."""
@@ -107,7 +112,7 @@ def _table(rows: TableRows, path: Path, column: str | None, name: str | None) ->
     begins = rows.line_num + 1
     while (row := _next_row(path, rows, begins)) is not None:
         begins = rows.line_num + 1
-        if any(map(str.strip, row)):
+        if (smiles_at < len(row) and row[smiles_at]) or any(map(str.strip, row)):
             smiles = row[smiles_at].strip() if len(row) > smiles_at else ""
             yield Record(
                 smiles, row[name_at].strip() if name_at is not None and len(row) > name_at else "", rows.line_num
@@ -190,7 +195,10 @@ def _cells(header: str, delimiter: str) -> list[str]:
 
 def _is_header(line: str, wanted: Sequence[str]) -> bool:
     """Whether a line is the header of a table of several columns, one of them of the titles ``wanted``."""
-    rows = [_cells(line, part) for part in DELIMITERS]
+    try:
+        rows = [_cells(line, part) for part in DELIMITERS]
+    except csv.Error:  # a field too long for a title
+        return False
     return any(len(cells) > 1 and find_column(cells, wanted) is not None for cells in rows)
 
 

@@ -82,13 +82,15 @@ def merge_ledgers(
 
     if conflicts is not None and conflicts.suffix.lower() != ".csv":
         raise UserError(f"conflicts are written as .csv (got '{conflicts}')")
-    if out.suffix not in (".sqlite", ".db") and not out.exists():
+    if out.suffix.lower() not in (".sqlite", ".db") and not out.exists():
         out = out / "ledger.sqlite"  # as `optimize -o` has it
     done = merge(_file(out), [_file(ledger) for ledger in ledgers])
     typer.echo(
         f"{counted(done.evaluations, 'evaluation')} and {counted(len(done.runs), 'run')} added to {_file(out)}; "
         f"{counted(done.replaced, 'failure')} replaced by values; {done.same:,} known already"
     )
+    if done.runs:
+        typer.echo(f"they have no directory: chemmara compare {_file(out)} and export show them")
     for run in done.runs_left:
         typer.echo(f"left out: another run '{run}' is there already", err=True)
     _tell_conflicts(done, conflicts)

@@ -9,7 +9,7 @@ import os
 import platform
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -105,17 +105,18 @@ class RunDirectory:
         change = score_change(self.manifest(), before.get("scoring"), settings.scoring)
         if change.text:
             changed = sorted([*changed, "scoring"])
+        own = "; a file that a program itself writes belongs into unwatched" if has_programs(settings) else ""
         if changed:
-            own = "; a file that a program itself writes belongs into unwatched" if has_programs(settings) else ""
+            details = [each for key in changed if key != "scoring" for each in _details(key, before, table)]
             raise UserError(
-                f"'{self.path}' was begun with another config ({', '.join(changed)} differ); resume it with its own "
-                f"config, or choose another directory{own if change.text else ''}"
+                f"'{self.path}' was begun with another config ({', '.join(changed)} differ{''.join(details)}); resume "
+                f"it with its own config, or choose another directory{own if change.text else ''}"
             )
-        if change and not mended:
+        if change and not mended and not (self.finished and not self.goes_on(table)):
             raise UserError(
                 f"'{self.path}': what {changed_contents(change)} reads or runs has changed since the run began, and "
                 "the molecules of one run are scored alike; put it back, go on with --resume --retry-failed if it was "
-                "mended and gives the same values, or choose another directory"
+                f"mended and gives the same values, or choose another directory{own}"
             )
 
     def check_not_shorter(self, table: Table) -> None:
@@ -148,10 +149,11 @@ class RunDirectory:
                     "they could not be compared; choose another directory with -o"
                 )
             if change and not mended:
+                own = "; a file that a program itself writes belongs into unwatched" if has_programs(settings) else ""
                 raise UserError(
                     f"'{self.root}' holds runs that were scored otherwise: what {changed_contents(change)} reads or "
                     f"runs has changed since '{other.path}'; put it back, choose another directory with -o, or go on "
-                    "with --resume --retry-failed if it was mended and gives the same values"
+                    f"with --resume --retry-failed if it was mended and gives the same values{own}"
                 )
 
     def write(self, name: str, text: str) -> None:
@@ -165,6 +167,15 @@ class RunDirectory:
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         self.write("manifest.json", json.dumps(manifest, indent=2) + "\n")
+
+
+def _details(key: str, before: Table, now: Table) -> Iterator[str]:
+    """What differs within a table of a config, as a newer version's preset may have it."""
+    old, new = before.get(key), now.get(key)
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted(old.keys() | new.keys()):
+            if old.get(name) != new.get(name):
+                yield f"; {key}.{name}: {old.get(name, 'none')} then, {new.get(name, 'none')} now"
 
 
 def _has_rows(file: Path) -> bool:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from chemmara.chemistry.molecules import Molecule, read
 from chemmara.chemistry.scaffolds import generic
@@ -102,6 +102,11 @@ class BucketParameters(Parameters):
         description="share of what it would earn that a molecule earns when it is met again after it has filled a "
         "place of a bucket; REINVENT has 0; default: all of it",
     )
+
+    @field_validator("repeat")
+    @classmethod
+    def _all_of_it(cls, value: float | None) -> float | None:
+        return None if value == 1 else value
 
     @model_validator(mode="after")
     def _earns_something(self) -> BucketParameters:

@@ -64,11 +64,12 @@ def score_change(manifest: Mapping[str, Any], before: Any, scoring: ScoringSetti
 
 
 def _bare(table: Any) -> Any:
-    """A [scoring] table without its policy on failures, and with paths by their last part: a project may be moved."""
+    """A [scoring] table without its policy on failures and its programs' own files, and with paths by their last part:
+    a project may be moved."""
     components = table.get("component") if isinstance(table, Mapping) else None
     if not isinstance(components, list):
         return table
-    policy = ("retry", "on_failure")
+    policy = ("retry", "on_failure", "unwatched")
     bare = [{k: _named(v) for k, v in c.items() if k not in policy} if isinstance(c, dict) else c for c in components]
     return {**table, "component": bare}
 

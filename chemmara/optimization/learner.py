@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -270,6 +271,14 @@ class Learner(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         take_up(self, json.loads(checkpoint["chemmara"]))
+        if self.head.replay.canonical:  # an older version's buffer has them as they were sampled
+            entries = self.replay.entries
+            smiles, nats = [entry.smiles for entry in entries], [entry.prior_log_prob for entry in entries]
+            spelled = zip(*canonical_rows(self.prior, [entry.ids for entry in entries], nats, smiles), strict=True)
+            self.replay.entries = [
+                replace(entry, ids=ids, prior_log_prob=log_prob)
+                for entry, (ids, log_prob) in zip(entries, spelled, strict=True)
+            ]
         self.generator.set_state(checkpoint["generator"].cpu())
 
 

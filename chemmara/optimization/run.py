@@ -83,6 +83,7 @@ def _run(
     head = settings.head
     device = pick_device(head.execution.device)
     prior, agent = load_policy(settings.prior, device), load_policy(settings.agent, device)
+    longest = settings.agent.header().get("history", {}).get("max_sequence_length")  # of an imported prior
     seeds, notes = read_seeds(settings.seed_molecules, agent.vocabulary) if settings.seed_molecules else ([], [])
     checkpoint = read_checkpoint(directory.checkpoint) if directory.checkpoint.is_file() else None
     reached = json.loads(checkpoint["chemmara"])["step"] if checkpoint else -1
@@ -126,7 +127,7 @@ def _run(
         trainer.fit(
             learner, Steps(learner), ckpt_path=str(directory.checkpoint) if checkpoint else None, weights_only=True
         )
-    _finish(settings, directory, ledger, learner, manifest)
+    _finish(settings, directory, ledger, learner, manifest, longest)
     watcher.end(learner.stop_reason)
 
 
@@ -213,11 +214,15 @@ def _trainer(device: torch.device, saver: RunCheckpoint, epochs: int) -> pl.Trai
 
 
 def _finish(
-    settings: RunSettings, directory: RunDirectory, ledger: Ledger, learner: Learner, manifest: dict[str, Any]
+    settings: RunSettings,
+    directory: RunDirectory,
+    ledger: Ledger,
+    learner: Learner,
+    manifest: dict[str, Any],
+    longest: int | None,
 ) -> None:
     try:
         history = {"run": directory.key, "steps": learner.step_number, "oracle_calls": learner.seen.calls}
-        longest = settings.agent.header().get("history", {}).get("max_sequence_length")  # of an imported prior
         weights = directory.path / "agent" / WEIGHTS
         save_policy(learner.agent, weights, history=history | ({"max_sequence_length": longest} if longest else {}))
         labels = list(settings.scoring.labels)

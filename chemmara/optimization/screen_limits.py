@@ -12,7 +12,7 @@ from pydantic import Field
 from chemmara.chemistry.files import read_records
 from chemmara.chemistry.fingerprints import function, tanimoto
 from chemmara.chemistry.molecules import Molecule, parse_reference, parse_smarts, read
-from chemmara.chemistry.salts import parent
+from chemmara.chemistry.salts import parents
 from chemmara.config import Parameters
 from chemmara.errors import ConfigError, UserError, nearest
 from chemmara.lazy import lazy
@@ -55,15 +55,15 @@ class KnownParameters(Parameters):
 
 @SCREENS.register("known", KnownParameters)
 class Known(ScreenRule):
-    """Refuses the molecules of a file, in whatever spelling it has them, and the parents of salts among them."""
+    """Refuses the molecules of a file, in whatever spelling it has them, and the organic parts of salts among them."""
 
     parameters: KnownParameters
 
     def __init__(self, parameters: KnownParameters) -> None:
         super().__init__(parameters)
         known = molecules_of(parameters.file, "file")
-        parents = (parent(molecule) for molecule in known)
-        self._known = frozenset(self._key(molecule) for molecule in (*known, *parents) if molecule)
+        alone = (part for molecule in known for part in parents(molecule))
+        self._known = frozenset(self._key(molecule) for molecule in (*known, *alone))
 
     def refuse(self, molecule: Molecule) -> str | None:
         return f"known from {self.parameters.file.name}" if self._key(molecule) in self._known else None

@@ -226,7 +226,10 @@ def _agent(text: str | None, folder: Path, prior: Prior) -> Prior:
     """The weights to begin with; raises :class:`ConfigError` where they are of other tokens than the prior's."""
     if text is None:
         return prior
-    agent = _prior(text, folder)
+    try:
+        agent = _prior(text, folder)
+    except UserError as error:
+        raise UserError(f"agent: {error}") from None
     own, others = agent.vocabulary(), prior.vocabulary()
     if own != others:
         kind = (

@@ -60,8 +60,6 @@ def find_runs(path: str | Path) -> list[Run]:
     runs = [_of_directory(f) for f in folders if f.is_dir() and _SEED_FOLDER.fullmatch(f.name) and _has_rows(f)]
     if not runs and (path / LEDGER).is_file():
         runs = _of_ledger(path / LEDGER)
-    elif (path / LEDGER).is_file():  # runs of another host, merged into the ledger
-        runs += [_of_key(path / LEDGER, key) for key in _ledger_runs(path / LEDGER) if not (path / key).is_dir()]
     if not runs:
         what = "it is empty" if not any(path.iterdir()) else "there is no <method>/seed-<n>/ with molecules in it"
         raise UserError(f"no run at '{path}': {what}")

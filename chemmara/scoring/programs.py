@@ -76,18 +76,26 @@ class Program:
         data = text.encode() + b"\n"
         threading.Thread(target=_write, args=(self._process.stdin, data), daemon=True).start()
 
-    def line(self, deadline: float) -> bytes:
+    def line(self, deadline: float, patient: bool = False) -> bytes:
         """The next line without its end. ``deadline`` is a time of the monotonic clock, in seconds.
 
-        Raises :class:`ProgramEnded` and :class:`ProgramLate`.
+        ``patient``: a program that has closed its standard output has until then to end. Raises
+        :class:`ProgramEnded` and :class:`ProgramLate`.
         """
         try:
             line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
             raise ProgramLate from None
         if line is None:
+            if patient:
+                self.wait(deadline)
             raise self._end_of_it()
         return line
+
+    def wait(self, deadline: float) -> None:
+        """Wait for its end, until ``deadline``."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(max(0.0, deadline - time.monotonic()))
 
     def _end_of_it(self) -> ProgramEnded:
         try:
@@ -95,7 +103,7 @@ class Program:
         except subprocess.TimeoutExpired:
             code = None  # it closed its standard output and lives on
         self.kill()
-        self._listener.join(_POLL_S * 5)  # not for ever: a program that it has left behind may hold the pipe
+        self._listener.join(_POLL_S / 2)  # not for ever: a program that it has left behind may hold the pipe
         if code != 0 and interrupts.pending():  # by a signal, or by a wrapper's own way to say so
             raise interrupts.Interrupted("interrupted; what was done is saved, go on with --resume")
         return ProgramEnded(_ending(code), _last_line(self._errors), code == 0)

@@ -26,6 +26,8 @@ RESERVED = (
 )
 """Columns of molecules.csv that no label may take, in any case."""
 
+ACTING = ("timeout", "start_timeout", "retries", "longest_wait", "poses", "secret_headers", "unwatched")
+"""Parameters on which no value depends, but what is done for one does."""
 FLAT = 0.02
 """Scores that differ by less, over all raw values that there can be, tell no molecules apart."""
 
@@ -233,8 +235,7 @@ def _agreeing(components: tuple[ComponentSettings, ...], where: str) -> None:
         one, other = component.spec.parameters, components[before].spec.parameters
         if one == other:
             continue
-        settled = work.component(component.spec).identity()  # by content: a file may lie in two places
-        for name in sorted({*one, *other} - {*settled}):
+        for name in ACTING:
             if one.get(name) != other.get(name):
                 raise ConfigError(
                     f"{where}.component[{index}].{name}: {one.get(name)!r:.80}, but {other.get(name)!r:.80} in "

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import lru_cache
@@ -34,7 +35,9 @@ def component(spec: ComponentSpec) -> Component:
         _built.move_to_end(place)
         _built[place].asked = spec.asked
         return _built[place]
-    built = build(spec.name, spec.parameters, spec.name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the config's reader has said them, with the place
+        built = build(spec.name, spec.parameters, spec.name)
     if spec.key and spec_of(spec.name, built).key != spec.key:
         own = "; a file that its program itself writes belongs into unwatched"
         raise RunError(

@@ -150,7 +150,7 @@ def _check_out(out: Path, directories: Sequence[RunDirectory], todo: Plan, resum
                 f"'{directory.path}' holds a run already; go on with --resume, or choose another directory with -o"
             )
         directory.check_same_config(settings, mended)
-        if not directory.finished:
+        if not directory.finished or directory.goes_on(settings.to_table()):
             directory.check_not_shorter(settings.to_table())
     if directories:
         directories[0].check_same_goal(todo.runs[0][2], mended)

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from chemmara.chemistry.files import Record, read_records
+from chemmara.chemistry.files import Record, is_list, read_records
 from chemmara.chemistry.molecules import Molecule, quiet, read
 from chemmara.config import check, read_table
 from chemmara.errors import ChemmaraError, ConfigError, RunError, UserError
@@ -71,6 +71,8 @@ def score_file(
             raise UserError(f"scores are written as .csv (got '{out}')")
         if out.resolve() == Path(molecules).resolve():
             raise UserError(f"'{out}' is the input itself; choose another file with -o")
+        if (column or name) and is_list(Path(molecules)):
+            raise UserError(f"'{molecules}' is no table: leave out --column and --name, or name it .csv or .tsv")
         records = iter(read_records(molecules, column, name, blanks=True))
         first = list(islice(records, CHUNK))
         if not first:

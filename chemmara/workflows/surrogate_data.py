@@ -159,6 +159,8 @@ def _table(path: Path, smiles: str | None) -> tuple[list[str], list[list[str]], 
 def _refuse_several_oracles(path: str | Path, header: list[str], table: Sequence[list[str]]) -> None:
     """Raise :class:`UserError` for values of several components, as a ledger's export has them: their mean means
     nothing. A column with another text in most rows names molecules instead."""
+    if not {"key", "component"} <= {name.lower() for name in header}:
+        return
     for at, name in enumerate(header):
         if name.lower() in ("key", "component"):
             found = Counter(row[at].strip() for row in table)

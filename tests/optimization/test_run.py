@@ -20,9 +20,9 @@ from chemmara.klrl.objectives import OBJECTIVES
 from chemmara.language.tokenizers import UnreadableText
 from chemmara.optimization import update as update_module
 from chemmara.optimization.columns import COLUMNS
-from chemmara.optimization.directory import MetricsFile
+from chemmara.optimization.directory import MetricsFile, RunDirectory
 from chemmara.optimization.labels import unpadded
-from chemmara.optimization.learner import ROWS_AT_ONCE, in_parts
+from chemmara.optimization.learner import ROWS_AT_ONCE, Learner, in_parts
 from chemmara.optimization.methods import PRESETS
 from chemmara.optimization.replay import Remembered
 from chemmara.optimization.run import Watcher
@@ -31,6 +31,7 @@ from chemmara.optimization.update import Batch, Update
 from chemmara.policies.catalog import find_prior
 from chemmara.policies.storage import load_policy
 from chemmara.reporting.runs import find_run
+from chemmara.scoring.function import ScoringFunction
 from chemmara.scoring.ledger import Ledger
 from chemmara.workflows.optimize import optimize
 
@@ -603,6 +604,34 @@ def test_retrying_failures_of_finished_runs_alone_is_refused(config: Config, tmp
     run(config(max_steps=2), tmp_path)
     with pytest.raises(UserError, match=r"finished and ask for no molecule again; with a larger oracle_budget"):
         run(config(max_steps=2), tmp_path, resume=True, retry_failed=True)
+
+
+def test_a_finished_run_is_left_as_it_is_whatever_has_become_of_its_oracle(config: Config, tmp_path: Path) -> None:
+    table = config(scoring=oracle(tmp_path / "oracle.py", 1.0), max_steps=2)
+    run(table, tmp_path / "out")
+    oracle(tmp_path / "oracle.py", 0.5)
+    directory = RunDirectory(tmp_path / "out", "custom", 0)
+    settings = RunSettings.parse(table)
+    directory.check_same_config(settings)
+    with pytest.raises(UserError, match="belongs into unwatched"):
+        directory.check_same_config(RunSettings.parse({**table, "max_steps": 3}))
+
+
+def test_a_buffer_of_an_older_version_is_spelled_canonically(config: Config, tiny_prior: Path, tmp_path: Path) -> None:
+    replay = {"updates": 1, "batch_size": 4, "size": 20, "canonical": True, "only": True}
+    settings = RunSettings.parse(config(prior=str(tiny_prior), replay=replay))
+    policy = load_policy(tiny_prior)
+    learner = Learner(settings, load_policy(tiny_prior), policy, ScoringFunction(settings.scoring), lambda *_: None)
+    text, smiles = "C(C)O", "CCO"
+    sampled = Remembered(smiles, tuple(policy.vocabulary.encode(text)), "", 0.9, -1.0)
+    learner.replay.add([sampled])
+    checkpoint: dict[str, Any] = {}
+    learner.on_save_checkpoint(checkpoint)
+    learner.on_load_checkpoint(checkpoint)
+    (entry,) = learner.replay.entries
+    assert list(entry.ids) == policy.vocabulary.encode(smiles)
+    with torch.no_grad():
+        assert entry.prior_log_prob == pytest.approx(float(policy.log_prob(torch.tensor([entry.ids]))), abs=1e-3)
 
 
 def test_another_seed_with_less_than_a_finished_run_has_had(config: Config, tmp_path: Path) -> None:

@@ -60,15 +60,18 @@ def test_ledger_without_run_directories(make_runs: MakeRuns, tmp_path: Path) -> 
     assert (run.method, run.seed, run.labels, run.directory) == ("mara", 0, LABELS, None)
 
 
-def test_runs_that_were_merged_into_the_ledger_are_runs_too(make_runs: MakeRuns) -> None:
+def test_runs_that_were_merged_into_the_ledger_are_shown_from_there(make_runs: MakeRuns) -> None:
+    """Not beside those of the directory: they may be of another goal, merged for the values that were paid for."""
     from chemmara.reporting.compare import compare
 
     root, other = make_runs("mara/seed-0"), make_runs("mara/seed-1", folder="other")
     merge(root / "ledger.sqlite", [other / "ledger.sqlite"])
-    runs = find_runs(root)
+    assert [run.name for run in find_runs(root)] == ["mara/seed-0"]
+    runs = find_runs(root / "ledger.sqlite")
     assert [(run.name, run.labels) for run in runs] == [("mara/seed-0", LABELS), ("mara/seed-1", LABELS)]
-    assert any("the threshold of 'mara/seed-1' is not known: taken to be 0.7" in line for line in compare(root).remarks)
-    assert not any("is not known" in line for line in compare(root, 0.5).remarks)
+    remarks = compare(root / "ledger.sqlite").remarks
+    assert any("the threshold of 'mara/seed-1' is not known: taken to be 0.7" in line for line in remarks)
+    assert not any("is not known" in line for line in compare(root / "ledger.sqlite", 0.5).remarks)
 
 
 def test_reinvents_table(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ def act(number, index, smiles):
         "error": {"error": "iron is\nno drug", "values": {"length": 4}},
         "plain_error": {"error": "iron is no drug", "values": {}},
         "text_id": {"id": str(number)},
+        "float_id": {"id": float(number)},
         "half_error": {"error": {"length": "too short"}},
     }
     if FAULT == "exit":

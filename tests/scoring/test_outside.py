@@ -196,6 +196,10 @@ def test_a_reason_for_all_endpoints_reaches_each(tmp_path: Path, workers: int) -
     assert str(scores.errors[0]).count("iron is no drug") == 2
 
 
+def test_an_id_is_a_number_however_it_is_written() -> None:
+    assert program("float_id", timeout=30)(molecules("[Fe]"))[0].value == 4
+
+
 def test_an_unknown_id_is_said() -> None:
     found = program("text_id", timeout=0.4)(molecules("[Fe]"))
     assert found[0].error == 'timed out after 0.4 s; it answered with the id "1", not 1'
@@ -678,3 +682,14 @@ def test_a_function_that_prints_does_not_disturb_the_worker() -> None:
     spec = work.spec_of("python", work.build("python", table, "here"))
     with ProcessExecutor(1) as executor:
         assert dict(executor.run([Task(spec, ("C", "CC"))])) == {0: [Evaluation(1.0), Evaluation(2.0)]}
+
+
+def test_a_program_that_has_nothing_more_to_say_may_take_its_time_to_end() -> None:
+    """As one that gives a GPU back: how it ends is asked for, not how long it takes."""
+    code = "import os, time; os.close(1); time.sleep(1.5)"
+    with pytest.raises(ProgramEnded) as ended:
+        Program([sys.executable, "-c", code]).line(time.monotonic() + 60, patient=True)
+    assert ended.value.well
+    with pytest.raises(ProgramEnded) as ended:
+        Program([sys.executable, "-c", code]).line(time.monotonic() + 60)
+    assert not ended.value.well

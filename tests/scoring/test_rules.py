@@ -171,12 +171,14 @@ def test_what_is_known_as_a_salt_is_known_without_its_counter_ion(tmp_path: Path
     assert value(novelty, "CC(C)Cc1ccc(C(C)C(=O)O)cc1") == 0
     assert value(novelty, "CC(=O)Nc1ccc(O)cc1.Cl") == 0
     assert value(novelty, "CCO") == 1
+    file.write_text("CN(C)C(=N)N=C(N)N.Oc1c(Cc2c(O)c(C(=O)O)cc3ccccc23)c2ccccc2cc1C(=O)O metformin embonate\n")
+    assert value(build("novelty", known_file=str(file)), "CN(C)C(=N)N=C(N)N") == 0, "the smaller part is the drug"
 
 
 @pytest.mark.parametrize("name", ["tanimoto", "scaffold_similarity"])
 def test_a_salt_among_references_is_named_with_its_parent(name: str) -> None:
     salt = "C[NH2+]CCc1ccccc1.[Cl-]"
-    with pytest.warns(UserWarning, match=r"1 of 2 have several parts, such as .* its parent alone is 'CNCCc1ccccc1'"):
+    with pytest.warns(UserWarning, match=r"1 of 2 have several parts, such as .* its organic part is 'CNCCc1ccccc1'"):
         build(name, references=["Cc1ccccc1", salt])
 
 

@@ -120,7 +120,7 @@ class Executable(Component):
         try:
             while len(results) < len(smiles):
                 table = protocol.parse(program.line(deadline))
-                if table is None or type(table.get("id")) is not int or table["id"] != self._number:
+                if table is None or isinstance(table.get("id"), bool) or table.get("id") != self._number:
                     if table is not None and "index" in table and table.get("id") not in range(1, self._number):
                         self._odd = f"; it answered with the id {json.dumps(table.get('id')):.40}, not {self._number}"
                     _in_time(deadline)
@@ -175,8 +175,8 @@ class Executable(Component):
             if now != before:
                 raise RunError(
                     f"{self.where}.command: '{Path(part).name}' has changed since the run began, and is another oracle "
-                    "now; put it back and go on with --resume, or begin a new run. A file that the program itself "
-                    "writes belongs into unwatched"
+                    "now; put it back and go on, or begin anew. A file that the program itself writes belongs into "
+                    "unwatched"
                 )
 
     def _stop(self) -> None:

@@ -13,7 +13,7 @@ from pydantic import Field
 from chemmara.chemistry import scaffolds
 from chemmara.chemistry.files import read_records
 from chemmara.chemistry.molecules import Molecule, read
-from chemmara.chemistry.salts import parent
+from chemmara.chemistry.salts import parents
 from chemmara.config import Parameters
 from chemmara.errors import ConfigError, UserError
 from chemmara.lazy import lazy
@@ -39,7 +39,7 @@ class NoveltyParameters(Parameters):
 class Novelty(Component):
     """1 for a molecule, or a scaffold, that a file of known molecules does not have, else 0.
 
-    Molecules are compared by canonical SMILES; of a salt its parent is known as well: the largest organic part,
+    Molecules are compared by canonical SMILES; of a salt its organic parts are known as well,
     uncharged. An acyclic molecule has no scaffold: at the level of scaffolds it is new
     where the file has no acyclic molecule. Lines of the file that are no molecules are left out, with a warning. The
     file is read at the first score, some 10,000 molecules a second.
@@ -66,8 +66,7 @@ class Novelty(Component):
                 bad, first = bad + 1, first or record.line
                 continue
             found.add(self._form(molecule.mol, molecule.smiles))
-            if meant := parent(molecule):
-                found.add(self._form(meant.mol, meant.smiles))
+            found |= {self._form(meant.mol, meant.smiles) for meant in parents(molecule)}
         if bad:
             warnings.warn(
                 f"{self.where}.known_file: in '{self.parameters.known_file}' {no_molecules(bad, 'line')}, the first is "

@@ -165,7 +165,7 @@ class ExecutableEngine:
         said = b""
         try:
             while True:
-                said = program.line(deadline).strip() or said
+                said = program.line(deadline, patient=True).strip() or said
                 if time.monotonic() > deadline:
                     raise ProgramLate
         except ProgramEnded as error:

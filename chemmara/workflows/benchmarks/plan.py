@@ -24,6 +24,8 @@ from chemmara.workflows.benchmarks.results import Row
 from chemmara.workflows.benchmarks.suite import Suite, Task, find_suite
 
 RUNS = "runs"
+WITH_INVALID_TEXT = ("ips", "unlikeliness", "differential_smoothing", "uniqueness")
+"""Augmentations whose rewards were once of the valid rows alone."""
 FIXED = ("scoring", "threshold", "oracle_budget", "prior", "seed", "preset")
 METHODS = ("default", "mara", "vanilla")
 SEEDS = (0, 1, 2, 3, 4)
@@ -158,6 +160,10 @@ def _config_hash(resolved: Mapping[str, Any], settings: RunSettings) -> str:
     without = ("execution", "failure", "seed", "prior", "agent", "scoring", "oracle_budget", "max_steps")
     parts = {k: v for k, v in resolved.items() if k not in without}
     content: list[Any] = [parts, *settings.scoring.essence(), settings.prior.sha256()]
+    if settings.diversity_filter[0].name != "none":  # its defaults have changed once
+        content.append(settings.to_table()["diversity_filter"])
+    if settings.augmentation_name in WITH_INVALID_TEXT:
+        content.append("of the batch with its invalid text")
     files = {place: file_hash(path) for place, path in files_of(settings.screen).items()}
     if settings.agent != settings.prior:
         files["agent"] = settings.agent.sha256()
