@@ -15,7 +15,8 @@ from typing import Any
 from pydantic import Field
 
 from chemmara.config import Parameters
-from chemmara.errors import RunError
+from chemmara.errors import ChemmaraError, RunError
+from chemmara.interrupts import Interrupted
 from chemmara.registry import Registry
 from chemmara.scoring.cluster_settings import DaskParameters
 from chemmara.scoring.evaluation import Evaluation, Executor, Task
@@ -84,7 +85,8 @@ class ProcessExecutor:
     the caller has taken the result of the last: a kill -9 loses at most ``workers`` tasks. Processes whose parent is
     gone exit.
 
-    Raises the component's own ChemmaraError if it cannot be built, and RunError if processes cannot be started.
+    Raises the component's own ChemmaraError if it cannot be built, and RunError if processes cannot be started, after
+    what the other processes were at.
     """
 
     def __init__(self, workers: int | None = None, timeout: float | None = None, module: str = WORK) -> None:
@@ -100,17 +102,27 @@ class ProcessExecutor:
             raise RuntimeError("the executor is still running other tasks")
         self._forget_dead()
         waiting = (Job(i, task, self.timeout is not None) for i, task in enumerate(tasks))
+        fault: ChemmaraError | None = None
         try:
             while True:
-                yield from ((job.index, []) for job in self._assign(waiting))
+                if fault is None:
+                    yield from ((job.index, []) for job in self._assign(waiting))
                 if not any(worker.job for worker in self._pool):
-                    return
-                finished = self._next()
+                    break
+                finished = None
+                try:
+                    finished = self._next()
+                except Interrupted:
+                    raise
+                except ChemmaraError as error:  # once what others are at, which is paid for, has been handed over
+                    fault = fault or error
                 if finished is not None:
                     yield finished.index, finished.results
         finally:  # also when the caller stops listening: nobody wants what is still in flight
             for worker in [worker for worker in self._pool if worker.job]:
                 self._remove(worker)
+        if fault is not None:
+            raise fault
 
     def _assign(self, waiting: Iterator[Job]) -> list[Job]:
         """Give the next jobs to processes that have none; returns those without a molecule that were met."""
@@ -167,6 +179,7 @@ class ProcessExecutor:
             worker.loading = False
             worker.deadline = math.inf if self.timeout is None else time.monotonic() + self.timeout
         elif kind == "refused":
+            self._remove(worker)
             raise content
         elif kind == "done" and worker.job is not None:
             worker.job.settle(content)

@@ -9,12 +9,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from chemmara.config import check
 from chemmara.errors import ConfigError, RunError
+from chemmara.interrupts import Interrupted
 from chemmara.scoring import pool, work
 from chemmara.scoring.cluster import DaskExecutor, connect
 from chemmara.scoring.cluster_settings import DaskParameters
@@ -94,6 +96,42 @@ def test_a_component_that_cannot_be_built_is_the_users_to_repair(executor: Execu
     with pytest.raises(ConfigError, match=r"gone\.pdbqt"):
         outcomes(executor, ("C",), ("CC",), spec=ComponentSpec("broken"))
     assert outcomes(executor, ("C",)) == [[Evaluation(1.0)]]
+
+
+def test_a_refusal_waits_for_what_others_are_at() -> None:
+    """They may have docked for an hour."""
+    tasks = [
+        Task(SPEC, ("sleep 1.5",)),
+        Task(ComponentSpec("broken"), ("C",)),
+        Task(SPEC, ("CC",)),
+    ]
+    found: dict[int, list[Evaluation]] = {}
+
+    def listen(executor: ProcessExecutor) -> None:
+        for index, values in executor.run(iter(tasks)):
+            found[index] = values
+
+    with ProcessExecutor(2, module=MODULE) as executor:
+        with pytest.raises(ConfigError, match=r"gone\.pdbqt"):
+            listen(executor)
+        assert found == {0: [Evaluation(9.0)]}, "and nothing is begun after it"
+        assert outcomes(executor, ("C",)) == [[Evaluation(1.0)]]
+
+
+def test_an_interruption_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ProcessExecutor(1, module=MODULE) as executor:
+        take = executor._next
+        turns = iter([take, take])
+
+        def interrupted() -> Any:
+            if (turn := next(turns, None)) is None:
+                raise Interrupted("interrupted")
+            return turn()
+
+        monkeypatch.setattr(executor, "_next", interrupted)
+        with pytest.raises(Interrupted):
+            list(executor.run([Task(SPEC, ("sleep 30",))]))
+        assert not executor._pool, "the one at work was ended, and not waited for"
 
 
 def test_prints_do_not_disturb(elsewhere: Executor, capfd: pytest.CaptureFixture[str]) -> None:
