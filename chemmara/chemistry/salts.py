@@ -22,7 +22,7 @@ PARENT_ATOMS = 5
 def parents(molecule: Molecule) -> list[Molecule]:
     """The organic parts of a molecule of several, largest first, their charges neutralized where that can be done.
 
-    None for a molecule of one part. More than one where a counter-ion is a molecule in its own right, as embonic acid
+    Empty for a molecule of one part. More than one where a counter-ion is a molecule in its own right, as embonic acid
     is, which is larger than most drugs. [RDKit's MolStandardize]
 
     >>> [each.smiles for each in parents(read("CCC(=O)[O-].[Na+]").molecule)], parents(read("CCO").molecule)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from chemmara.optimization.rollout import Sampled, Scored, Seen, first_of, ledge
 from chemmara.optimization.sampling import as_given, draw
 from chemmara.optimization.screening import Screen
 from chemmara.optimization.settings import RunSettings
-from chemmara.optimization.spelling import canonical_rows
+from chemmara.optimization.spelling import canonical_entries
 from chemmara.optimization.state import state_of, take_up
 from chemmara.optimization.tally import tally
 from chemmara.optimization.update import Batch, Update
@@ -185,14 +184,13 @@ class Learner(pl.LightningModule):
         if not self.head.replay.used:
             return []
         rows, nats = unpadded(ids), prior.tolist()
-        if self.head.replay.canonical:
-            smiles = [molecule.smiles if molecule else None for molecule in scored.molecules]
-            rows, nats = canonical_rows(self.prior, rows, nats, smiles)
         molecules = {
             row: Remembered(molecule.smiles, rows[row], molecule.scaffold, float(rewards[row]), nats[row])
             for row, molecule in enumerate(scored.molecules)
             if molecule is not None and scored.distinct[row] and not np.isnan(rewards[row])
         }
+        if self.head.replay.canonical:
+            molecules = dict(zip(molecules, canonical_entries(self.prior, list(molecules.values())), strict=True))
         self.replay.add(list(molecules.values()))
         return [molecule for row, molecule in molecules.items() if scored.learnable[row]]
 
@@ -272,13 +270,7 @@ class Learner(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         take_up(self, json.loads(checkpoint["chemmara"]))
         if self.head.replay.canonical:  # an older version's buffer has them as they were sampled
-            entries = self.replay.entries
-            smiles, nats = [entry.smiles for entry in entries], [entry.prior_log_prob for entry in entries]
-            spelled = zip(*canonical_rows(self.prior, [entry.ids for entry in entries], nats, smiles), strict=True)
-            self.replay.entries = [
-                replace(entry, ids=ids, prior_log_prob=log_prob)
-                for entry, (ids, log_prob) in zip(entries, spelled, strict=True)
-            ]
+            self.replay.entries = canonical_entries(self.prior, self.replay.entries)
         self.generator.set_state(checkpoint["generator"].cpu())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -49,6 +50,16 @@ def canonical_rows(
         for number, nats in zip(other, found.tolist()):
             rows[number], log_ref[number] = other[number], nats
     return rows, log_ref
+
+
+def canonical_entries(prior: Policy, entries: Sequence[Remembered]) -> list[Remembered]:
+    """Molecules of the buffer by :func:`canonical_rows`."""
+    rows, nats = [entry.ids for entry in entries], [entry.prior_log_prob for entry in entries]
+    spelled = zip(*canonical_rows(prior, rows, nats, [entry.smiles for entry in entries]), strict=True)
+    return [
+        replace(entry, ids=ids, prior_log_prob=log_prob)
+        for entry, (ids, log_prob) in zip(entries, spelled, strict=True)
+    ]
 
 
 def _encoded(policy: Policy, text: str) -> tuple[int, ...] | None:

@@ -559,7 +559,10 @@ def test_what_does_not_touch_the_score_may_change_under_way(config: Config, tmp_
     (tmp_path / "moved").mkdir()
     moved = oracle(tmp_path / "moved" / "oracle.py", 1.0)
     moved["component"][0]["timeout"] = 99.0
-    run({**table, "scoring": moved, "max_steps": 3}, tmp_path / "out", resume=True)
+    directory = run({**table, "scoring": moved, "max_steps": 3}, tmp_path / "out", resume=True)
+    manifest = json.loads((directory / "manifest.json").read_text())
+    assert manifest["steps"] == 3
+    assert "score_before" not in manifest, "it is the one score still"
 
 
 def test_a_log_that_the_program_writes_does_not_end_the_run(config: Config, tmp_path: Path) -> None:
