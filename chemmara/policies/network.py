@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from chemmara.language.vocabulary import PAD, START, Vocabulary
+from chemmara.policies import graphs
 from chemmara.policies.decoding import PLAIN, Decoding
+from chemmara.policies.dropout import dropouts
 from chemmara.policies.generation import Stepper, concatenate, sample_sequences
 from chemmara.policies.memory import keep_freed_memory
 from chemmara.policies.policy import Sequences
@@ -53,9 +55,18 @@ class TokenNetwork(nn.Module):
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
+    @property
+    def drops(self) -> bool:
+        """Whether a pass in training mode leaves out units by chance."""
+        return any(value > 0 for _, _, value in dropouts(self))
+
     def token_log_probs(self, ids: Tensor) -> Tensor:
         """log pi of each token given those before it, (B, T) float32; 0 at padding."""
         ids = ids.to(self.device)
+        return graphs.token_log_probs(self, ids) if ids.device.type == "cuda" else self(ids)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """:meth:`token_log_probs` of ids on the network's device, one operation after the other."""
         inputs = F.pad(ids[:, :-1], (1, 0), value=START)
         with autocast(self.precision, self.device):
             logits = self.logits(inputs)
