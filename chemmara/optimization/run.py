@@ -124,9 +124,13 @@ def _run(
     with quiet_lightning():
         # A run that had ended has its epoch behind it: going on, it has one more.
         trainer = _trainer(device, saver, epochs=1 + (checkpoint["epoch"] if checkpoint else 0))
-        trainer.fit(
-            learner, Steps(learner), ckpt_path=str(directory.checkpoint) if checkpoint else None, weights_only=True
-        )
+        try:
+            trainer.fit(
+                learner, Steps(learner), ckpt_path=str(directory.checkpoint) if checkpoint else None, weights_only=True
+            )
+        finally:  # the next run of this process may need the memory before this one's is collected
+            for policy in (prior, agent):
+                policy.release()
     _finish(settings, directory, ledger, learner, manifest, longest)
     watcher.end(learner.stop_reason)
 

@@ -3,7 +3,7 @@
 The passes of a recurrent network of 3 x 512 are a thousand kernels of microseconds, which a processor takes three times
 as long to ask for as a GPU to run. Two graphs, one of the way there and one of the way back, are asked for at once.
 They need tensors of fixed size: ids are padded, rows and tokens, to the next of few shapes, with or without a graph, so
-that the result does not depend on when a shape was captured.
+that the kernels are the same whenever a shape was captured.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -20,6 +20,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from chemmara.language.vocabulary import PAD
+from chemmara.policies.capture import Room, captured
 from chemmara.policies.precision import resolve
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ ROWS, TOKENS = 32, 8  # what rows and tokens are padded to a multiple of: few ro
 LARGEST = 65_536  # places of a batch: a larger one keeps a GPU busy by itself, and its memory full
 SHAPES = 32  # of a network that are kept
 SIGHTINGS = 4  # of a shape until it is captured, which costs as much as seven passes without a graph lose
-Run = Callable[[], None]
 
 _kept: weakref.WeakKeyDictionary[Any, Passes] = weakref.WeakKeyDictionary()
 
@@ -44,13 +44,20 @@ def token_log_probs(network: TokenNetwork, ids: Tensor) -> Tensor:
 
 
 def worth_it(network: TokenNetwork, rows: int, tokens: int) -> bool:
-    """Whether a pass is one to learn from, and small. Dropout draws numbers that a replay would draw again."""
+    """Whether a pass is one to learn from, small, and the same kernels each time, as it is not with dropout."""
     return (
         torch.is_grad_enabled()
         and 0 < rows * tokens <= LARGEST
         and all(parameter.requires_grad for parameter in network.parameters())
         and not (network.training and network.drops)
+        # A caller's own autocast keeps the weights that it has cast, and a graph would go on reading those.
+        and not torch.is_autocast_enabled(network.device.type)
     )
+
+
+def forget(network: TokenNetwork) -> None:
+    """Give back the memory of the network's graphs."""
+    _kept.pop(network, None)
 
 
 def plain(network: TokenNetwork, ids: Tensor) -> Tensor:
@@ -67,11 +74,10 @@ class Passes:
 
     def __init__(self) -> None:
         self.made_for: Any = None
-        self.works = True
         self._claim: Callable[[], Claim | None] = lambda: None
 
     def __call__(self, network: TokenNetwork, ids: Tensor) -> Tensor:
-        found = self._pass(network, ids) if self.works and self._claim() is None else None
+        found = self._pass(network, ids) if self._claim() is None else None
         if found is None:
             return plain(network, ids)
         claim = Claim()
@@ -80,34 +86,36 @@ class Passes:
 
     def _pass(self, network: TokenNetwork, ids: Tensor) -> Pass | None:
         """The captured pass of the shape of ``ids``; None the first times, since many a shape comes seldom."""
-        self._forget_other_weights(network)
+        device = network.device
+        # A graph reads the weights where they lay when it was captured, and in the precision of then.
+        now = (resolve(network.precision, device), *(weight.data_ptr() for weight in network.parameters()))
+        if now != self.made_for:
+            self._start_again(network)
+            self.made_for = now
         shape = tuple(ids.shape)
         self.seen[shape] += 1
-        if shape not in self.captured:
-            if self.seen[shape] < SIGHTINGS:
-                return None
-            try:
-                self.captured[shape] = Pass(network, shape, self.gradients, self.pool)
-            except RuntimeError as error:
-                warnings.warn(f"no CUDA graph could be made, learning is slower: {error}", RuntimeWarning, stacklevel=2)
-                self.works = False
-                return None
-        self.captured.move_to_end(shape)
-        while len(self.captured) > SHAPES:
-            self.captured.popitem(last=False)
-        return self.captured[shape]
+        if self.works and shape not in self.captured and self.seen[shape] >= SIGHTINGS:
+            self._capture(network, shape)
+        if shape in self.captured:
+            self.captured.move_to_end(shape)
+        return self.captured.get(shape)
 
-    def _forget_other_weights(self, network: TokenNetwork) -> None:
-        """A graph reads the weights where they lay when it was captured, and in the precision of then."""
-        device = network.device
-        now = (resolve(network.precision, device), *(weight.data_ptr() for weight in network.parameters()))
-        if now == self.made_for:
-            return
-        self.made_for = now
+    def _start_again(self, network: TokenNetwork) -> None:
+        self.works = True
         self.seen: Counter[tuple[int, ...]] = Counter()
         self.captured: OrderedDict[tuple[int, ...], Pass] = OrderedDict()
         self.gradients = [torch.zeros_like(weight) for weight in network.parameters()]
-        self.pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
+        self.room = Room.on(network.device)
+
+    def _capture(self, network: TokenNetwork, shape: tuple[int, ...]) -> None:
+        try:
+            self.captured[shape] = Pass(network, shape, self.gradients, self.room)
+        except RuntimeError as error:  # a driver that refuses, or too little memory: then for the graphs there are, too
+            self._start_again(network)
+            self.works, self.gradients = False, []
+            warnings.warn(f"no CUDA graph could be made, learning is slower: {error}", RuntimeWarning, stacklevel=2)
+        while len(self.captured) > SHAPES:
+            del self.seen[self.captured.popitem(last=False)[0]]
 
 
 class Pass:
@@ -116,7 +124,7 @@ class Pass:
     Off a GPU both ways are the plain ones, which is how they are tested where there is none.
     """
 
-    def __init__(self, network: TokenNetwork, shape: tuple[int, ...], gradients: list[Tensor], pool: Any) -> None:
+    def __init__(self, network: TokenNetwork, shape: tuple[int, ...], gradients: list[Tensor], room: Room) -> None:
         self.ids = torch.full(shape, PAD, dtype=torch.int64, device=network.device)
         self.slope = torch.zeros(shape, dtype=torch.float32, device=network.device)
         self.gradients = gradients
@@ -131,15 +139,15 @@ class Pass:
         def back() -> None:
             torch._foreach_copy_(gradients, torch.autograd.grad(self.found, weights, self.slope))
 
-        self.there, self.back = _captured(there, back, network.device, pool)
+        self.there, self.back = captured((there, back), network.device, room)
 
 
 class Replay(torch.autograd.Function):
     """A pass as one node: its way there and, once, its way back."""
 
     @staticmethod
-    def forward(ctx: Any, found: Pass, claim: Claim, ids: Tensor, *_: Tensor) -> Tensor:
-        ctx.found, ctx.claim = found, claim
+    def forward(ctx: Any, found: Pass, claim: Claim, ids: Tensor, *weights: Tensor) -> Tensor:
+        ctx.found, ctx.claim, ctx.weights, ctx.version = found, claim, weights, _version(weights)
         found.ids.copy_(ids)
         found.there()
         return cast(Tensor, found.found.detach().clone())
@@ -149,6 +157,8 @@ class Replay(torch.autograd.Function):
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.claim is None:
             raise RuntimeError("a pass on a GPU goes back once; compute the log-probabilities again")
+        if ctx.version != _version(ctx.weights):
+            raise RuntimeError("the weights were modified by an in-place operation before the pass went back")
         found: Pass = ctx.found
         found.slope.copy_(slope)
         found.back()
@@ -157,21 +167,6 @@ class Replay(torch.autograd.Function):
         return None, None, None, *(gradient.clone() for gradient in found.gradients)
 
 
-def _captured(there: Run, back: Run, device: torch.device, pool: Any) -> tuple[Run, Run]:
-    """Both as CUDA graphs; on another device as they are."""
-    if device.type != "cuda":
-        return there, back
-    graphs = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-    with torch.cuda.device(device):
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(2):  # what libraries set up at their first calls cannot be captured
-                there()
-                back()
-        torch.cuda.current_stream().wait_stream(stream)
-        for graph, way in zip(graphs, (there, back), strict=True):
-            # Other threads may use the GPU meanwhile: what they do is not part of it.
-            with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
-                way()
-    return graphs[0].replay, graphs[1].replay
+def _version(weights: Iterable[Tensor]) -> int:
+    """A number that grows with each change of the weights in place."""
+    return sum(weight._version for weight in weights)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from chemmara.language.vocabulary import PAD, START, Vocabulary
-from chemmara.policies import graphs
+from chemmara.policies import graphs, slots
 from chemmara.policies.decoding import PLAIN, Decoding
 from chemmara.policies.dropout import dropouts
 from chemmara.policies.generation import Stepper, concatenate, sample_sequences
@@ -93,6 +93,11 @@ class TokenNetwork(nn.Module):
         dtype = torch.bfloat16 if reduced else torch.float32
         draw = sample_in_slots if in_slots(self.device) else _in_turn
         return draw(self, n, dtype, generator=generator, decoding=decoding)
+
+    def release(self) -> None:
+        """Give back what a GPU keeps for this network beside its weights; it is made again where it is needed."""
+        graphs.forget(self)
+        slots.forget(self)
 
 
 def in_slots(device: torch.device) -> bool:

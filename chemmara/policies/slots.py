@@ -9,7 +9,6 @@ a graph on any device, which is how they are tested where there is no GPU.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from chemmara.language.vocabulary import END, PAD, START
+from chemmara.policies.capture import Room, captured
 from chemmara.policies.decoding import PLAIN, Decoding, choose
 from chemmara.policies.generation import concatenate
 from chemmara.policies.policy import Sequences
@@ -72,8 +72,13 @@ def sample_in_slots(
     return concatenate(parts)
 
 
+def forget(network: TokenNetwork) -> None:
+    """Give back the memory of the network's slots."""
+    _kept.pop(network, None)
+
+
 class Slots:
-    """Room for ``capacity`` sequences of ``max_tokens``, and the slots that write them."""
+    """Places for ``capacity`` sequences of ``max_tokens``, and the slots that write them."""
 
     def __init__(self, policy: TokenNetwork, capacity: int, dtype: torch.dtype, decoding: Decoding) -> None:
         self.capacity, self.decoding, max_tokens = capacity, decoding, decoding.max_tokens
@@ -88,7 +93,7 @@ class Slots:
         self.next, self.limit = (torch.zeros((), dtype=torch.int64, device=device) for _ in range(2))
         # -1 stands for any token.
         self.prefix = torch.tensor([*decoding.prefix, -1], device=device) if decoding.prefix else None
-        self._step = _captured(self._advance, device)
+        (self._step,) = captured((self._advance,), device, Room.on(device))
 
     def write(self, policy: TokenNetwork, n: int, generator: torch.Generator) -> Sequences:
         """``n`` sequences, n <= capacity, by the policy's present weights."""
@@ -127,21 +132,3 @@ class Slots:
         self.row.copy_(torch.where(ended, number, self.row))
         self.ids.copy_(ids.masked_fill(ended, START))
         self.position.masked_fill_(ended, 0)
-
-
-def _captured(step: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """``step`` as one CUDA graph; on another device as it is."""
-    if device.type != "cuda":
-        return step
-    with torch.cuda.device(device):
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            step()  # what libraries set up at their first call cannot be captured
-            step()
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        # Other threads may use the GPU meanwhile: what they do is not part of it.
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-            step()
-    return graph.replay

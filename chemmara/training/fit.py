@@ -165,6 +165,7 @@ def _fit(policy: Any, out: Path, table: EpochTable, stop: EarlyStop, progress: b
         trainer.fit(module, batches, ckpt_path=str(last) if last.exists() else None, weights_only=True)
         table.catch_up(trainer, module, len(batches))
         stop.look(trainer, module)
+    policy.release()
 
 
 def _trainer(settings: TrainSettings, callbacks: list[pl.Callback]) -> pl.Trainer:

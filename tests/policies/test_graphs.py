@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any
 
 import pytest
@@ -116,6 +117,8 @@ def test_what_is_not_learned_from_is_not_captured(policy: Any, monkeypatch: pyte
     assert not graphs.worth_it(policy, *ids.shape)
     monkeypatch.undo()
     assert not graphs.worth_it(policy, 0, 5)
+    with torch.autocast(policy.device.type, dtype=torch.bfloat16):
+        assert not graphs.worth_it(policy, *ids.shape)
     next(policy.parameters()).requires_grad_(False)
     assert not graphs.worth_it(policy, *ids.shape)
 
@@ -165,6 +168,70 @@ def test_on_a_gpu_a_graph_gives_what_the_kernels_give(name: str, precision: str,
     assert len(graphs._kept) == before - 1
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not GPU, reason="no GPU")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_graph_gives_the_very_numbers_of_the_kernels(precision: str, build: Any, vocabularies: Any) -> None:
+    """A resumed run has its graphs later than one that was not interrupted."""
+    policy = build("lstm", vocabularies["smiles"], spread=2.0).cuda().train()
+    policy.precision = precision
+    ids = some_ids(policy, 64, tokens=40)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        values, slopes = [], []
+        for _ in range(graphs.SIGHTINGS + 2):
+            values.append(policy.token_log_probs(ids))
+            slopes.append(gradients(policy, values[-1].sum()))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert graphs._kept[policy].captured
+    assert all(torch.equal(value, values[0]) for value in values)
+    for slope in slopes:
+        assert all(torch.equal(one, first) for one, first in zip(slope, slopes[0], strict=True))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not GPU, reason="no GPU")
+def test_after_what_cannot_be_captured_all_goes_on(
+    build: Any, vocabularies: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = build("lstm", vocabularies["smiles"]).cuda()
+    ids, stream = some_ids(policy, 16), torch.cuda.current_stream()
+    forward = type(policy).forward
+
+    def looks(self: Any, ids: Tensor) -> Tensor:
+        found: Tensor = forward(self, ids)
+        found.sum().item()  # stops the GPU, which a capture forbids
+        return found
+
+    monkeypatch.setattr(type(policy), "forward", looks)
+    for _ in range(graphs.SIGHTINGS - 1):
+        policy.token_log_probs(ids)
+    with pytest.warns(RuntimeWarning, match="no CUDA graph"):
+        policy.token_log_probs(ids)
+    assert torch.cuda.current_stream() == stream
+    monkeypatch.undo()
+    torch.testing.assert_close(policy.token_log_probs(ids), policy(ids), rtol=1e-4, atol=1e-4)
+    assert len(some_ids(policy, 100)) == 100
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not GPU, reason="no GPU")
+def test_shapes_share_their_memory(vocabularies: Any) -> None:
+    from chemmara.policies.policy import POLICIES
+
+    entry = POLICIES["lstm"]
+    policy = entry.item(vocabularies["smiles"], entry.parameters()).cuda()
+    held = []
+    for tokens in (104, 96, 88, 80, 72):
+        ids = torch.randint(3, 6, (256, tokens), device="cuda")
+        for _ in range(graphs.SIGHTINGS + 1):
+            policy.log_prob(ids).mean().backward()
+        held.append(torch.cuda.memory_reserved())
+    assert len(graphs._kept[policy].captured) == 5
+    assert held[-1] <= held[0] + 0.5 * (held[0] - torch.cuda.memory_allocated())
+
+
 def test_few_shapes_are_kept(build: Any, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graphs, "SHAPES", 3)
     policy = build("gru", tiny)
@@ -179,11 +246,87 @@ def test_where_no_graph_can_be_made_the_pass_is_plain(policy: Any, monkeypatch: 
     def fails(*_: Any) -> Any:
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    monkeypatch.setattr(graphs, "_captured", fails)
+    monkeypatch.setattr(graphs, "captured", fails)
     ids = some_ids(policy, 16)
     for _ in range(graphs.SIGHTINGS - 1):
         graphs.token_log_probs(policy, ids)
     with pytest.warns(RuntimeWarning, match="no CUDA graph could be made, learning is slower: operation not permitted"):
         found = graphs.token_log_probs(policy, ids)
     torch.testing.assert_close(found, policy(ids), rtol=1e-5, atol=1e-5)
-    graphs.token_log_probs(policy, ids)  # and says so once
+    assert not graphs._kept[policy].captured
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it says so once
+        for _ in range(graphs.SIGHTINGS):
+            graphs.token_log_probs(policy, ids)
+    policy.precision = "bfloat16"
+    monkeypatch.undo()
+    for _ in range(graphs.SIGHTINGS):  # other kernels, another try
+        graphs.token_log_probs(policy, ids)
+    assert graphs._kept[policy].captured
+
+
+def test_another_precision_makes_other_graphs(policy: Any) -> None:
+    ids = some_ids(policy, 16)
+    for precision in ("float32", "bfloat16", "float32"):
+        policy.precision = precision
+        for _ in range(graphs.SIGHTINGS + 1):
+            found = graphs.token_log_probs(policy, ids)
+        assert (found - policy(ids)).abs().max() < (1e-5 if precision == "float32" else 0.05)
+        assert len(graphs._kept[policy].captured) == 1
+        assert graphs._kept[policy].made_for[0] == precision
+
+
+def test_what_a_pass_gave_stays_when_the_next_runs_in_its_memory(policy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = some_ids(policy, 32, seed=1), some_ids(policy, 32, seed=2)
+    weights = list(policy.parameters())
+    shape = torch.Size((32, max(first.shape[1], second.shape[1])))
+    padded = [torch.zeros(shape, dtype=torch.int64, device=ids.device) for ids in (first, second)]
+    for to, ids in zip(padded, (first, second), strict=True):
+        to[:, : ids.shape[1]] = ids
+
+    def into_one_buffer(ways: Any, *_: Any) -> Any:
+        there, back = ways
+        one = there.__closure__[[*there.__code__.co_freevars].index("self")].cell_contents
+        there()
+        memory = one.found.detach().clone()
+
+        def there_again() -> None:
+            there()
+            one.found = memory.copy_(one.found.detach())
+
+        def back_again() -> None:
+            there()  # the way back needs what the way there keeps
+            back()
+
+        return there_again, back_again
+
+    if weights[0].device.type == "cpu":
+        monkeypatch.setattr(graphs, "captured", into_one_buffer)
+    for _ in range(graphs.SIGHTINGS):
+        value = graphs.token_log_probs(policy, padded[0])
+        slope = torch.autograd.grad(value.sum(), weights)
+        was = value.detach().clone(), [part.clone() for part in slope]
+        other = graphs.token_log_probs(policy, padded[1])
+        torch.autograd.grad(other.sum(), weights)
+        assert torch.equal(value, was[0])
+        assert all(torch.equal(one, before) for one, before in zip(slope, was[1], strict=True))
+    assert graphs._kept[policy].captured
+
+
+def test_weights_that_change_before_the_way_back_are_refused(policy: Any) -> None:
+    ids = some_ids(policy, 16)
+    for _ in range(graphs.SIGHTINGS):
+        loss = graphs.token_log_probs(policy, ids).sum()
+    with torch.no_grad():
+        next(policy.parameters()).mul_(1.1)
+    with pytest.raises(RuntimeError, match="modified by an in-place operation"):
+        loss.backward()
+
+
+def test_released_memory_is_taken_anew(policy: Any) -> None:
+    ids = some_ids(policy, 16)
+    for _ in range(graphs.SIGHTINGS):
+        graphs.token_log_probs(policy, ids)
+    policy.release()
+    assert policy not in graphs._kept
+    torch.testing.assert_close(graphs.token_log_probs(policy, ids), policy(ids), rtol=1e-5, atol=1e-5)

@@ -242,7 +242,8 @@ def _optimisation(policy: Any) -> dict[str, Side]:
 
 
 def _compare(same: Row, sides: dict[str, Side], request: Speed, batch: int) -> Iterator[Row]:
-    """A row a side: medians over repeats that take turns, after some that are not counted, in which graphs are made."""
+    """A row a side: medians over repeats that take turns, after some that are not counted, in which
+    graphs are made of shapes that come back (those of an optimisation step vary)."""
     from chemmara.policies.graphs import SIGHTINGS
 
     first = SIGHTINGS if same["device"].startswith("cuda") else 1
