@@ -13,6 +13,8 @@ from chemmara.errors import ConfigError, nearest
 from chemmara.scoring.component import file_hash
 
 UNWATCHED = "arguments that name what the program itself writes, such as a log: their content is of no account"
+OWN_FILE = "a file that a program itself writes belongs into unwatched"
+"""The remedy that stands beside a refusal because of a changed file."""
 
 
 def located(argument: str, unwatched: Sequence[str] | None, *folders: Path) -> str:
