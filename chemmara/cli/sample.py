@@ -48,6 +48,7 @@ def sample(
     from rich.console import Console
     from rich.progress import Progress
 
+    from chemmara.policies.decoding import MAX_TOKENS
     from chemmara.workflows.sample import sample_file
 
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
@@ -60,4 +61,6 @@ def sample(
     dropped = [f"{done.dropped_invalid:,} invalid"] if valid_only or out.suffix.lower() == ".sdf" else []
     dropped += [f"{done.dropped_repeated:,} repeated"] if unique else []
     note = f"; dropped {' and '.join(dropped)}" if dropped else ""
+    if done.cut:
+        note += f"; {done.cut:,} drawn {'was' if done.cut == 1 else 'were'} cut at {MAX_TOKENS} tokens, before the end"
     typer.echo(f"{done.written:,} of {done.drawn:,} drawn written to {out} ({done.valid:,} drawn are valid){note}")

@@ -21,7 +21,7 @@ import chemmara
 from chemmara.config import Table
 from chemmara.errors import RunError, UserError
 from chemmara.optimization.columns import COLUMNS
-from chemmara.optimization.goal import changed_contents, has_programs, score_change
+from chemmara.optimization.goal import changed_contents, own_file_hint, score_change
 
 if TYPE_CHECKING:
     from chemmara.optimization.settings import RunSettings
@@ -105,7 +105,7 @@ class RunDirectory:
         change = score_change(self.manifest(), before.get("scoring"), settings.scoring)
         if change.text:
             changed = sorted([*changed, "scoring"])
-        own = "; a file that a program itself writes belongs into unwatched" if has_programs(settings) else ""
+        own = own_file_hint(settings)
         if changed:
             details = [each for key in changed if key != "scoring" for each in _details(key, before, table)]
             raise UserError(
@@ -149,11 +149,10 @@ class RunDirectory:
                     "they could not be compared; choose another directory with -o"
                 )
             if change and not mended:
-                own = "; a file that a program itself writes belongs into unwatched" if has_programs(settings) else ""
                 raise UserError(
                     f"'{self.root}' holds runs that were scored otherwise: what {changed_contents(change)} reads or "
                     f"runs has changed since '{other.path}'; put it back, choose another directory with -o, or go on "
-                    f"with --resume --retry-failed if it was mended and gives the same values{own}"
+                    f"with --resume --retry-failed if it was mended and gives the same values{own_file_hint(settings)}"
                 )
 
     def write(self, name: str, text: str) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chemmara.errors import UserError
-from chemmara.scoring.component import COMPONENTS
+from chemmara.scoring.arguments import OWN_FILE
+from chemmara.scoring.component import COMPONENTS, placeless
 from chemmara.scoring.settings import ScoringSettings
 
 if TYPE_CHECKING:
@@ -70,20 +70,18 @@ def _bare(table: Any) -> Any:
     if not isinstance(components, list):
         return table
     policy = ("retry", "on_failure", "unwatched")
-    bare = [{k: _named(v) for k, v in c.items() if k not in policy} if isinstance(c, dict) else c for c in components]
+    bare = [
+        {k: placeless(v, lambda path: path.name) for k, v in c.items() if k not in policy} if isinstance(c, dict) else c
+        for c in components
+    ]
     return {**table, "component": bare}
 
 
-def _named(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_named(each) for each in value]
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
-
-
-def has_programs(settings: RunSettings) -> bool:
-    """Whether a component runs a program that may write a file which stands in its command."""
+def own_file_hint(settings: RunSettings) -> str:
+    """The end of a refusal where a component runs a program: it may write a file which stands in its command."""
     names = [component.spec.name for component in settings.scoring.components]
-    return any("unwatched" in COMPONENTS[name].parameters.model_fields for name in names)
+    programs = any("unwatched" in COMPONENTS[name].parameters.model_fields for name in names)
+    return f"; {OWN_FILE}" if programs else ""
 
 
 def changed_contents(change: Change) -> str:

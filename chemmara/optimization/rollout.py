@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,10 @@ from chemmara.optimization.screening import FULL, Screen
 from chemmara.scoring.function import ScoringFunction
 from chemmara.scoring.rows import BUDGET_SPENT, SAMPLED, RunRow
 from chemmara.scoring.scores import Scores
+
+CUT = Reading(None, "no end token within max_tokens")
+"""What a sequence without its end is: no molecule, though its text may parse. Its log-probability is that of a
+beginning; to be scored and learned from as a molecule it would have to be that of the whole string."""
 
 
 @dataclass
@@ -102,10 +107,12 @@ class Judge:
         self._met: dict[str, tuple[str | None, bool]] = {}
         self.admitted = 0
 
-    def add(self, batch: Sampled, texts: Sequence[str], strings: Sequence[str]) -> None:
-        """Parse and judge further rows, and append them to ``batch``."""
-        for text, string in zip(texts, strings):
-            reading = read(text)
+    def add(
+        self, batch: Sampled, texts: Sequence[str], strings: Sequence[str], ended: Iterable[bool] = repeat(True)
+    ) -> None:
+        """Parse and judge further rows, and append them to ``batch``; ``ended``: those that have their end token."""
+        for text, string, whole in zip(texts, strings, ended):
+            reading = read(text) if whole else CUT
             refusal, penalised = self(reading.molecule)
             batch.texts.append(text)
             batch.strings.append(string)

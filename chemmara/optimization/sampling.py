@@ -43,7 +43,7 @@ def draw(
     number, most = batch_size, screen.draws * batch_size
     while number:
         parts.append(agent.sample(number, generator=generator, decoding=Decoding(max_tokens=max_tokens)))
-        judge.add(batch, *decode(parts[-1].ids))
+        judge.add(batch, *decode(parts[-1].ids), parts[-1].ended.tolist())
         number = further(judge.wanted - judge.admitted, judge.admitted, len(batch.texts), most)
     return concatenate(parts) if len(parts) > 1 else parts[0], batch
 

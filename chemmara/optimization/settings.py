@@ -38,7 +38,9 @@ class _Head(Parameters):
     )
     oracle_budget: int = Field(10_000, ge=1, description="distinct valid molecules sent to scoring")
     batch_size: int = Field(64, ge=2, le=100_000, description="sequences sampled a step")
-    max_tokens: int = Field(160, ge=1, le=5000, description="longest sequence sampled")
+    max_tokens: int = Field(
+        160, ge=1, le=5000, description="longest sequence sampled; one without its end by then counts as invalid"
+    )
     max_steps: int | None = Field(None, ge=1, description="stop after this many steps even if budget is left")
     max_hits: int | None = Field(
         None, ge=1, description="stop after the step in which this many distinct molecules have scored the threshold"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from chemmara.errors import ConfigError, nearest
+from chemmara.language.vocabulary import END
 from chemmara.policies.decoding import PLAIN, Decoding
 from chemmara.registry import Registry
 
@@ -48,6 +49,12 @@ class Sequences:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def ended(self) -> Tensor:
+        """(B,) bool: which rows have their end token. The others are beginnings, whatever their text may stand for, and
+        their log-probability is that of not having ended yet."""
+        return (self.ids == END).any(dim=1)
 
 
 class Policy(Protocol):

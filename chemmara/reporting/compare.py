@@ -17,7 +17,7 @@ from chemmara.metrics.table import metric
 from chemmara.reporting.measures import COMPARED, Digest, digest, measure
 from chemmara.reporting.runs import Run, find_runs, read_manifest
 from chemmara.reporting.statistics import LEAST_SEEDS, holm, mann_whitney
-from chemmara.scoring.component import file_hash
+from chemmara.scoring.component import file_hash, placeless
 from chemmara.scoring.forests import FILE
 
 if TYPE_CHECKING:
@@ -206,19 +206,14 @@ def _score_of(directory: Path) -> str:
     except (OSError, ValueError):
         return ""
     parts = table.get("scoring", {}).get("component", [])
-    bare = [{k: _named(v) for k, v in part.items() if k not in NO_VALUE} for part in parts]
+    bare = [{k: placeless(v, _content) for k, v in part.items() if k not in NO_VALUE} for part in parts]
     return json.dumps([table.get("scoring", {}).get("aggregation"), bare], sort_keys=True, default=str)
 
 
-def _named(value: Any) -> Any:
-    """A value of a config with paths by what is in their file, or by their name where it is not here: a score is the
-    same one on another machine."""
-    if isinstance(value, list):
-        return [_named(each) for each in value]
-    if not (isinstance(value, str) and Path(value).is_absolute()):
-        return value
-    files = [file for file in (Path(value), Path(value) / FILE) if file.is_file()]
-    return file_hash(files[0]) if files else Path(value).name
+def _content(path: Path) -> str:
+    """What is in a file, or its name where it is not here: a score is the same one on another machine."""
+    files = [file for file in (path, path / FILE) if file.is_file()]
+    return file_hash(files[0]) if files else path.name
 
 
 def _collect(paths: Sequence[str | Path | Run]) -> list[Run]:

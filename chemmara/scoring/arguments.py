@@ -13,11 +13,13 @@ from chemmara.errors import ConfigError, nearest
 from chemmara.scoring.component import file_hash
 
 UNWATCHED = "arguments that name what the program itself writes, such as a log: their content is of no account"
+OWN_FILE = "a file that a program itself writes belongs into unwatched"
+"""The remedy that stands beside a refusal because of a changed file."""
 
 
 def located(argument: str, unwatched: Sequence[str] | None, *folders: Path) -> str:
     """An argument with its file made absolute, if there is one in one of ``folders``."""
-    for head, name in _readings(argument):
+    for head, name in readings(argument):
         if name in (unwatched or ()) or argument in (unwatched or ()):
             return argument
         for folder in folders:
@@ -28,13 +30,13 @@ def located(argument: str, unwatched: Sequence[str] | None, *folders: Path) -> s
 
 def to_be_written(arguments: Sequence[str], unwatched: Sequence[str] | None) -> list[str] | None:
     """``unwatched``, and the absolute paths where there is nothing yet: a file there will be the program's own."""
-    new = [name for argument in arguments for _, name in _readings(argument) if _is_free(name)]
+    new = [name for argument in arguments for _, name in readings(argument) if _is_free(name)]
     return list(dict.fromkeys([*(unwatched or ()), *new])) or None
 
 
 def content(argument: str, unwatched: Sequence[str] | None) -> str | list[str]:
     """What an argument stands for among all that values depend on: a file by its name and content, else the text."""
-    for head, name in _readings(argument):
+    for head, name in readings(argument):
         if name in (unwatched or ()) or argument in (unwatched or ()):
             return argument
         path = Path(name)
@@ -45,14 +47,14 @@ def content(argument: str, unwatched: Sequence[str] | None) -> str | list[str]:
 
 def check_unwatched(arguments: Sequence[str], unwatched: Sequence[str] | None, where: str) -> None:
     """Raise ConfigError for one that is no argument, nor the file of one."""
-    names = {text for argument in arguments for text in (argument, *(name for _, name in _readings(argument)))}
+    names = {text for argument in arguments for text in (argument, *(name for _, name in readings(argument)))}
     for index, name in enumerate(unwatched or ()):
         if name not in names:
             hint = nearest(name, (Path(each).name for each in names))
             raise ConfigError(f"{where}.unwatched[{index}]: '{name}' is none of the arguments{hint}")
 
 
-def _readings(argument: str) -> list[tuple[str, str]]:
+def readings(argument: str) -> list[tuple[str, str]]:
     """What may be the name of a file in an argument, with what stands before it."""
     head, equals, name = argument.partition("=")
     return [("", argument), (head + equals, name)] if name else [("", argument)]

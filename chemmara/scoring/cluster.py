@@ -18,6 +18,7 @@ from typing import Any
 
 from chemmara import __version__
 from chemmara.errors import ChemmaraError, RunError, UserError
+from chemmara.interrupts import Interrupted
 from chemmara.scoring import remote
 from chemmara.scoring.cluster_settings import DaskParameters, SlurmSettings, check_installed, check_reachable
 from chemmara.scoring.evaluation import Evaluation, Task
@@ -28,6 +29,13 @@ _HERE = "127.0.0.1:0"
 _POLL_S = 1.0
 _CONNECT_S = 30.0
 _MEND_S = 30.0  # how often lost jobs are looked for
+
+
+class _Lost(RunError):
+    """The scheduler is gone, and with it all that is out."""
+
+    def __init__(self) -> None:
+        super().__init__("the connection to the Dask scheduler was lost; see to it, then go on with --resume")
 
 
 class _Answer:
@@ -80,8 +88,8 @@ class DaskExecutor:
     molecule by molecule, and a molecule that does the same alone is a failed evaluation. Crashes and time-outs of a
     component are no business of Dask's: see :func:`chemmara.scoring.remote.evaluate`.
 
-    Raises the component's own ChemmaraError if it cannot be built on a worker, and RunError where the scheduler is lost
-    or there has been no worker for ``wait_seconds``.
+    Raises the component's own ChemmaraError if it cannot be built on a worker, after what the other workers were at,
+    and RunError where the scheduler is lost or there has been no worker for ``wait_seconds``.
     """
 
     def __init__(
@@ -112,6 +120,7 @@ class DaskExecutor:
         self._last_worker = time.monotonic()
         events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         out: dict[str, tuple[Any, _Part]] = {}
+        fault: ChemmaraError | None = None
         try:
             while True:
                 while (waiting or not over) and len(out) < self._available():
@@ -134,16 +143,24 @@ class DaskExecutor:
                 try:
                     future = events.get(timeout=_POLL_S)
                 except queue.Empty:
-                    self._available()  # tells when the workers are gone
+                    if not self._available() and fault is not None:  # it also tells when they have been gone for long
+                        break  # nobody is at anything
                     continue
                 _, part = out.pop(future.key)
-                waiting.extendleft(self._take(future, part, answers[part.index]))
+                try:
+                    waiting.extendleft(self._take(future, part, answers[part.index]))
+                except (Interrupted, _Lost):
+                    raise
+                except ChemmaraError as error:  # once what others are at, which is paid for, has been handed over
+                    fault, over = fault or error, True
                 if answers[part.index].complete:
                     yield part.index, answers[part.index].list()
         finally:  # also when the caller stops listening: nobody wants what is still out
             if out:
                 with suppress(Exception):
                     cluster.client.cancel([future for future, _ in out.values()], force=True)
+        if fault is not None:
+            raise fault
 
     def _join(self) -> Cluster:
         level = _LOG.level
@@ -171,7 +188,7 @@ class DaskExecutor:
         if now - self._looked >= _POLL_S or not self._threads:
             client = self._cluster.client
             if client.status in ("closed", "closing"):
-                raise RunError(_LOST)
+                raise _Lost
             if client.status == "running":
                 self._threads = sum(self._ask(client.nthreads).values())
             self._looked = now
@@ -196,7 +213,7 @@ class DaskExecutor:
         except Exception as error:
             if type(error).__name__ != "KilledWorker":
                 if future.status == "cancelled" or isinstance(error, OSError):
-                    raise RunError(_LOST) from None
+                    raise _Lost from None
                 reason = " ".join(str(error).split())[:200]
                 raise RunError(
                     f"a Dask worker could not run a task: {type(error).__name__}: {reason}; "
@@ -213,7 +230,7 @@ class DaskExecutor:
         try:
             return question()
         except OSError:
-            raise RunError(_LOST) from None
+            raise _Lost from None
 
     def close(self) -> None:
         """Leave the cluster. The executor can be used again: it connects anew."""
@@ -221,9 +238,6 @@ class DaskExecutor:
         if cluster is not None:
             cluster.close()
             _LOG.setLevel(self._level)
-
-
-_LOST = "the connection to the Dask scheduler was lost; see to it, then go on with --resume"
 
 
 def build(parameters: DaskParameters) -> DaskExecutor:

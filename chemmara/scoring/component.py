@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -168,6 +168,17 @@ def locate(path: Path, folder: Path) -> Path:
     """``path`` made absolute: under ``folder``, unless it is in the working directory alone."""
     beside = folder / path
     return (path if path.exists() and not beside.exists() else beside).absolute()
+
+
+def placeless(value: Any, stand_in: Callable[[Path], str]) -> Any:
+    """A value of a config with ``stand_in`` in place of each absolute path: its files may lie elsewhere the next time.
+
+    >>> placeless(["-m", "/here/model.pt", 3], lambda path: path.name)
+    ['-m', 'model.pt', 3]
+    """
+    if isinstance(value, list):
+        return [placeless(each, stand_in) for each in value]
+    return stand_in(Path(value)) if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def file_hash(path: Path) -> str:

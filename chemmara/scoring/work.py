@@ -17,6 +17,7 @@ from typing import Any
 from chemmara.chemistry.molecules import Molecule, Reading, read
 from chemmara.config import check
 from chemmara.errors import RunError
+from chemmara.scoring.arguments import OWN_FILE
 from chemmara.scoring.component import COMPONENTS, Component
 from chemmara.scoring.evaluation import ComponentSpec, Evaluation
 
@@ -39,10 +40,10 @@ def component(spec: ComponentSpec) -> Component:
         warnings.simplefilter("ignore")  # the config's reader has said them, with the place
         built = build(spec.name, spec.parameters, spec.name)
     if spec.key and spec_of(spec.name, built).key != spec.key:
-        own = "; a file that its program itself writes belongs into unwatched"
+        own = f"; {OWN_FILE}" if hasattr(built.parameters, "unwatched") else ""
         raise RunError(
             f"component '{spec.name}' is not here what it was where the run began: a file that it reads has changed, "
-            f"or another version of chemmara is at work{own if hasattr(built.parameters, 'unwatched') else ''}"
+            f"or another version of chemmara is at work{own}"
         )
     built.asked = spec.asked
     keep(spec, built)

@@ -66,7 +66,8 @@ class LikelihoodModule(pl.LightningModule):
             sampled = self.policy.sample(VALIDITY_SAMPLES, generator=generator)
             log_prob = self.policy.log_prob(sampled.ids)
         texts = self.policy.vocabulary.decode(sampled.ids.cpu().numpy())
-        valid = torch.tensor([read(text).molecule is not None for text in texts], device=sampled.ids.device)
+        parsed = torch.tensor([read(text).molecule is not None for text in texts], device=sampled.ids.device)
+        valid = parsed & sampled.ended
         batch = PolicyBatch(log_prob, log_prob.detach(), valid.float(), torch.ones_like(valid))
         return reverse_kl(batch, ObjectiveParameters(beta=0)).loss
 

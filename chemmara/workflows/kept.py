@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from chemmara.scoring.evaluation import ComponentSpec, Evaluation, MemoryStore
 from chemmara.scoring.ledger import Ledger
 from chemmara.scoring.settings import ComponentSettings
+from chemmara.workflows.outdated import outdated
 
 DEAR_US = 1000.0
 """Microseconds a molecule from which the values of a component are kept."""
@@ -35,12 +37,14 @@ class KeptStore:
     """An evaluation store in two parts: a ledger beside the table for dear components, the memory for the others.
 
     The ledger is made with the first value; one that an earlier attempt has left is gone on with, but for its failures,
-    which are tried again. :meth:`keep` says which components are dear.
+    which are tried again. Values that do not count any more because a file has changed are a warning, before they are
+    paid for again. :meth:`keep` says which components are dear.
     """
 
     def __init__(self, out: Path) -> None:
         self.path = out.with_name(f"{out.name}.ledger.sqlite")
         self._recent = RecentStore()
+        self._dear: list[ComponentSettings] = []
         self._specs: dict[str, ComponentSpec] = {}
         self._at_once: set[str] = set()
         self._waiting: list[tuple[str, Pairs]] = []
@@ -50,7 +54,8 @@ class KeptStore:
 
     def keep(self, components: Sequence[ComponentSettings]) -> None:
         """From now on keep the values of those components that are dear."""
-        self._specs = {each.spec.key: each.spec for each in components if each.cost_us >= DEAR_US}
+        self._dear = [each for each in components if each.cost_us >= DEAR_US]
+        self._specs = {each.spec.key: each.spec for each in self._dear}
         self._at_once = {each.spec.key for each in components if each.cost_us >= AT_ONCE_US}
 
     @property
@@ -65,6 +70,8 @@ class KeptStore:
             self._open.describe(self._specs.values())
             if found:
                 self._open.forget_failures()
+                for line in outdated(self.path, self._open.components(), self._dear):
+                    warnings.warn(line, stacklevel=2)
         return self._open
 
     def describe(self, specs: Iterable[ComponentSpec]) -> None:

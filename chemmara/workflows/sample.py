@@ -36,10 +36,11 @@ Looked = tuple[bool, str, str]
 
 @dataclass
 class Sampled:
-    """How many sequences were drawn, how many of them are molecules, and what became of them."""
+    """How many sequences were drawn, how many of them are molecules or have no end, and what became of them."""
 
     drawn: int = 0
     valid: int = 0
+    cut: int = 0
     written: int = 0
     dropped_invalid: int = 0
     dropped_repeated: int = 0
@@ -61,8 +62,10 @@ def sample_file(
     ``valid_only`` drops what is no molecule (an .sdf can hold nothing else), ``unique`` every further sequence of a
     molecule (or of an invalid text) that was written before: both write fewer than ``n``. ``settings`` are those of
     :class:`SampleSettings`. SMILES are as sampled, log_prob (nats, total) is theirs under the distribution drawn from,
-    given the beginning that was asked for. ``workers`` processes look at what was sampled, which changes no result.
-    Whatever ``n``, a few batches are in memory, and with ``unique`` eight bytes a molecule. Raises :class:`UserError`.
+    given the beginning that was asked for. A sequence without end within ``max_tokens`` is kept and counted; it is
+    valid if its text is, and its log_prob is that of the beginning that is there. ``workers`` processes look at what
+    was sampled, which changes no result. Whatever ``n``, a few batches are in memory, and with ``unique`` eight bytes a
+    molecule. Raises :class:`UserError`.
     """
     checked = check(SampleSettings, {"n": n, **settings}, "sample")
     out = Path(out)
@@ -84,7 +87,7 @@ def sample_file(
         if out.suffix.lower() == ".csv":
             stream.write("SMILES,log_prob,valid\n")
         look = partial(_look, suffix=out.suffix.lower())
-        for chunk in in_order(look, _draw(policy, generator, checked, starts), workers):
+        for chunk in in_order(look, _draw(policy, generator, checked, starts, done), workers):
             for valid, key, entry in chunk:
                 done.drawn += 1
                 done.valid += valid
@@ -128,9 +131,9 @@ def _entry(suffix: str, text: str, log_prob: float, molecule: Molecule | None) -
 
 
 def _draw(
-    policy: Any, generator: torch.Generator, settings: SampleSettings, starts: list[list[int]]
+    policy: Any, generator: torch.Generator, settings: SampleSettings, starts: list[list[int]], done: Sampled
 ) -> Iterator[list[Text]]:
-    """Chunks of batches that begin with each of ``starts`` in turn."""
+    """Chunks of batches that begin with each of ``starts`` in turn. Counts in ``done`` the sequences without end."""
     left, turn = settings.n, 0
     batch = GPU_BATCH if policy.device.type == "cuda" else BATCH
     largest = min(batch, -(-settings.n // len(starts)))
@@ -139,6 +142,7 @@ def _draw(
     while left > 0:
         size = min(largest, left)
         sampled = policy.sample(size, generator=generator, decoding=decodings[turn % len(decodings)])
+        done.cut += int((~sampled.ended).sum())
         texts = policy.vocabulary.decode(sampled.ids.cpu().numpy())
         both = list(zip(texts, sampled.log_prob.tolist(), strict=True))
         yield from (both[at : at + CHUNK] for at in range(0, size, CHUNK))

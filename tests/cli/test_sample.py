@@ -80,6 +80,19 @@ def test_a_prefix_begins_every_line(tiny_prior: Path, tmp_path: Path) -> None:
     assert all(line.startswith("c1ccc(") for line in lines)
 
 
+def test_what_was_cut_off_is_written_and_said(tiny_prior: Path, tmp_path: Path) -> None:
+    """A beginning that leaves room for one token: the end, or one more atom."""
+    out = tmp_path / "s.csv"
+    result = invoke("sample", tiny_prior, "-n", 30, "--prefix", "C" * 159, "-o", out)
+    assert result.exit_code == 0, result.output
+    with open(out, newline="") as stream:
+        found = list(csv.DictReader(stream))
+    cut = [row for row in found if row["SMILES"] != "C" * 159]
+    assert len(found) == 30
+    assert any(row["valid"] == "True" for row in cut)
+    assert f"; {len(cut)} drawn were cut at 160 tokens, before the end" in result.stdout
+
+
 @pytest.mark.parametrize("scaffold", ["*c1ccncc1", "c1ccncc1"])
 def test_every_molecule_holds_the_scaffold(tiny_prior: Path, tmp_path: Path, scaffold: str) -> None:
     from rdkit import Chem

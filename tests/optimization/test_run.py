@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 import torch
 
+from chemmara.chemistry.molecules import read
 from chemmara.errors import ConfigError, RunError, UserError
 from chemmara.klrl.augmentation import AUGMENTATIONS
 from chemmara.klrl.objectives import OBJECTIVES
 from chemmara.language.tokenizers import UnreadableText
+from chemmara.language.vocabulary import END
 from chemmara.optimization import update as update_module
 from chemmara.optimization.columns import COLUMNS
 from chemmara.optimization.directory import MetricsFile, RunDirectory
@@ -105,6 +107,20 @@ def test_the_buffers_anchor_is_measured_as_the_batch_is(config: Config, selfies_
     assert samples.log_ref.tolist() == pytest.approx([nats["OCC"]])
     assert samples.mode_log_ref.tolist() == pytest.approx([nats["CCO"]])
     assert nats["OCC"] != nats["CCO"]
+
+
+def test_a_sequence_without_its_end_is_no_molecule(config: Config, tmp_path: Path) -> None:
+    """Its text may be one, but its log-probability is that of a beginning."""
+    directory = run(config(max_steps=4, replay={"updates": 1, "batch_size": 4}), tmp_path)
+    cut = [row for row in rows(directory / "molecules.csv") if row["sampled"].count("[") == 24]
+    assert any(read(row["SMILES"]).molecule for row in cut), "otherwise there is nothing to test"
+    assert {(row["valid"], row["score"], row["error"]) for row in cut} == {
+        ("False", "", "no end token within max_tokens")
+    }
+    state = torch.load(directory / "checkpoints" / "last.ckpt", weights_only=True)
+    entries = json.loads(state["chemmara"])["replay"]["entries"]
+    assert entries
+    assert all(entry["ids"][-1] == END for entry in entries)
 
 
 def test_stops_at_the_budget_exactly(config: Config, tmp_path: Path) -> None:

@@ -201,6 +201,18 @@ def test_rows_beyond_the_batch_teach_only_what_was_sent() -> None:
     assert [bool(e) for e in scored.errors] == [False, True, True, False, True, True, False, True]
 
 
+def test_what_was_cut_off_is_learned_from_as_invalid_text_is() -> None:
+    seen = Seen.empty()
+    judge = Judge(screen({"name": "scaffold"}), seen, wanted=3)
+    batch = Sampled([], [], [], [], [], 3)
+    judge.add(batch, [BENZENE, TOLUENE, "no molecule"], [BENZENE, TOLUENE, "no molecule"], [True, False, True])
+    scored = score_batch(batch, ScoringFunction({"component": [{"name": "qed"}]}), seen, budget=10, threshold=0.5)
+    assert scored.valid.tolist() == [True, False, False]
+    assert scored.learnable.tolist() == [True, True, True]
+    assert scored.errors[1] == "no end token within max_tokens"
+    assert list(seen.smiles) == [BENZENE], "and is no oracle call"
+
+
 RULES = [
     {"name": "smarts", "avoid": ["[#6]1~[#6]~[#6]1"]},
     {"name": "scaffold"},

@@ -163,6 +163,15 @@ def test_a_crash_and_a_hang_of_vina_cost_one_molecule(receptor: Path, monkeypatc
     assert [e.error for e in found if e.failed] == ["vina died of SIGABRT", "timed out after 0.5 s"]
 
 
+def test_a_preparation_without_end_costs_one_molecule(receptor: Path, fake: Path) -> None:
+    """A cage of so many rings that meeko would look for minutes at which of them to open."""
+    rungs = "".join(f"CC%{number}" for number in range(10, 22))
+    cage = f"C1{rungs}C1{rungs}"
+    found = build(receptor, executable=str(fake), timeout=2.0)(molecules("CCN", cage, "CCC"))
+    assert found[1].error == "no PDBQT: its preparation timed out after 2 s"
+    assert [found[place].value for place in (0, 2)] == [-9, -9]
+
+
 def test_an_interruption_leaves_no_answer_for_the_next_ligand(monkeypatch: pytest.MonkeyPatch) -> None:
     """A caller may catch it and go on, in a notebook for one."""
     echo = (

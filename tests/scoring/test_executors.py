@@ -98,7 +98,7 @@ def test_a_component_that_cannot_be_built_is_the_users_to_repair(executor: Execu
     assert outcomes(executor, ("C",)) == [[Evaluation(1.0)]]
 
 
-def test_a_refusal_waits_for_what_others_are_at() -> None:
+def test_a_refusal_waits_for_what_others_are_at(elsewhere: Executor) -> None:
     """They may have docked for an hour."""
     tasks = [
         Task(SPEC, ("sleep 1.5",)),
@@ -107,15 +107,14 @@ def test_a_refusal_waits_for_what_others_are_at() -> None:
     ]
     found: dict[int, list[Evaluation]] = {}
 
-    def listen(executor: ProcessExecutor) -> None:
-        for index, values in executor.run(iter(tasks)):
+    def listen() -> None:
+        for index, values in elsewhere.run(iter(tasks)):
             found[index] = values
 
-    with ProcessExecutor(2, module=MODULE) as executor:
-        with pytest.raises(ConfigError, match=r"gone\.pdbqt"):
-            listen(executor)
-        assert found == {0: [Evaluation(9.0)]}, "and nothing is begun after it"
-        assert outcomes(executor, ("C",)) == [[Evaluation(1.0)]]
+    with pytest.raises(ConfigError, match=r"gone\.pdbqt"):
+        listen()
+    assert found == {0: [Evaluation(9.0)]}, "and nothing is begun after it"
+    assert outcomes(elsewhere, ("C",)) == [[Evaluation(1.0)]]
 
 
 def test_an_interruption_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from chemmara.chemistry.molecules import read
-from chemmara.language.vocabulary import Vocabulary
+from chemmara.klrl.objectives import LossOutput, ObjectiveParameters, PolicyBatch, reverse_kl
+from chemmara.language.vocabulary import END, Vocabulary
 from chemmara.policies.decoding import Decoding
 from chemmara.policies.lstm import LstmPolicy
 from chemmara.policies.recurrent import LstmParameters
+from chemmara.training import likelihood
 from chemmara.training.likelihood import LikelihoodModule, mean_nll
 from chemmara.training.settings import LikelihoodSettings
 
@@ -79,6 +81,22 @@ def test_validity_is_that_of_the_policy_without_dropout() -> None:
     again, loss = (fitted._validity_loss().detach() for _ in range(2))
     fitted.policy.eval()
     assert loss == again == fitted._validity_loss().detach()
+
+
+def test_what_has_no_end_is_not_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A policy that writes one carbon after the other, each beginning of which is a molecule."""
+    fitted = module(0, ["C"], validity_weight=20.0)
+    with torch.no_grad():
+        fitted.policy.output.bias[END] = -100.0
+    rewards = []
+
+    def watched(batch: PolicyBatch, parameters: ObjectiveParameters) -> LossOutput:
+        rewards.append(batch.reward)
+        return reverse_kl(batch, parameters)
+
+    monkeypatch.setattr(likelihood, "reverse_kl", watched)
+    fitted._validity_loss()
+    assert rewards[0].sum() == 0
 
 
 def test_learning_rate_rises_linearly_and_falls_as_a_cosine() -> None:

@@ -16,7 +16,7 @@ from chemmara.chemistry.molecules import Molecule
 from chemmara.config import Parameters
 from chemmara.errors import ConfigError, RunError
 from chemmara.scoring import protocol
-from chemmara.scoring.arguments import UNWATCHED, check_unwatched, content, located, to_be_written
+from chemmara.scoring.arguments import OWN_FILE, UNWATCHED, check_unwatched, content, located, to_be_written
 from chemmara.scoring.component import COMPONENTS, Component
 from chemmara.scoring.evaluation import Evaluation
 from chemmara.scoring.programs import Program, ProgramEnded, ProgramLate
@@ -175,8 +175,7 @@ class Executable(Component):
             if now != before:
                 raise RunError(
                     f"{self.where}.command: '{Path(part).name}' has changed since the run began, and is another oracle "
-                    "now; put it back and go on, or begin anew. A file that the program itself writes belongs into "
-                    "unwatched"
+                    f"now; put it back and go on, or begin anew; {OWN_FILE}"
                 )
 
     def _stop(self) -> None:

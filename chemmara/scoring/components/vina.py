@@ -27,9 +27,9 @@ from chemmara.scoring.docking.ligand import (
     Unpreparable,
     best_model,
     check_folder,
-    to_pdbqt,
     write_pose,
 )
+from chemmara.scoring.docking.preparer import Preparer
 from chemmara.scoring.evaluation import Evaluation
 
 _US = 2e6  # for each unit of exhaustiveness
@@ -57,7 +57,9 @@ class VinaParameters(Parameters):
     flexible_macrocycles: bool = Field(
         True, description="let rings of seven and more atoms open and close in the search"
     )
-    timeout: float = Field(600.0, gt=0, description="seconds for a molecule's docking; what takes longer fails")
+    timeout: float = Field(
+        600.0, gt=0, description="seconds for a molecule's preparation, and for its docking; what takes longer fails"
+    )
     poses: Path | None = Field(None, description="folder for the best pose of each molecule, as INCHIKEY.sdf")
     executable: str | None = Field(None, description="a program with Vina's command line, instead of the package vina")
     arguments: list[str] = Field(
@@ -72,8 +74,8 @@ class Vina(Component):
 
     One conformer (ETKDG, MMFF94), typed by meeko, is docked flexibly into the rigid receptor; stereocentres left open
     in the SMILES are chosen by the embedding. Needs the extra `docking`; docs/docking.md shows the way. The same
-    settings and SMILES give the same value on one platform and version. Vina runs on one core in a process of its own,
-    so a crash or a hang costs one molecule; use more cores by `executor = "processes"`.
+    settings and SMILES give the same value on one platform and version. The ligand is prepared, and Vina runs, on one
+    core in a process of its own, so a crash or a hang costs one molecule; use more cores by `executor = "processes"`.
     """
 
     parameters: VinaParameters
@@ -90,6 +92,7 @@ class Vina(Component):
         box = _box(parameters, where)
         check_box(box, atoms, where)
         self._search = Search(text, box, parameters.scoring, parameters.exhaustiveness, parameters.seed)
+        self._prepared = Preparer(parameters.timeout, where)
         self._engine: Engine | None = None
         self._oracle = hashlib.sha256(repr(sorted(self.identity().items())).encode()).hexdigest()[:16]
         self.cost_us = _US * parameters.exhaustiveness
@@ -139,7 +142,8 @@ class Vina(Component):
         }
 
     def prepare(self) -> None:
-        """Load the receptor, which takes seconds."""
+        """Load the packages and the receptor, which takes seconds."""
+        self._prepared.start()
         self._running().prepare()
 
     def _score(self, molecules: Sequence[Molecule]) -> list[Evaluation]:
@@ -148,9 +152,8 @@ class Vina(Component):
     def _dock(self, molecule: Molecule) -> Evaluation:
         given = self.parameters
         try:
-            ligand, docked = to_pdbqt(
-                molecule.mol, given.protonation, _seed(given.seed, molecule.smiles), given.flexible_macrocycles
-            )
+            seed = _seed(given.seed, molecule.smiles)
+            ligand, docked = self._prepared(molecule.smiles, given.protonation, seed, given.flexible_macrocycles)
             best = best_model(self._running().dock(ligand))
             if best is None:
                 return Evaluation(math.nan, "the docked file holds no affinity")

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from chemmara.errors import ConfigError
 from chemmara.scoring.docking.box import Box
+from chemmara.scoring.docking.child import Child, running
 from chemmara.scoring.docking.server import POSES
 from chemmara.scoring.programs import Program, ProgramEnded, ProgramLate, printable
 
-CHILD = f"import sys; sys.path[:] = {sys.path!r}; from chemmara.scoring.docking.server import main; main()"
-_LOADING_S = 300.0  # grid maps take seconds
+CHILD = running("dock")
 
 
 class DockingFailed(Exception):
@@ -47,82 +45,35 @@ class Engine(Protocol):
 class PackageEngine:
     """The package `vina` in a child process that keeps the grid maps from ligand to ligand.
 
-    A child that dies is replaced; a ligand is blamed when a fresh one dies of it. Raises ConfigError where the child
-    cannot load the receptor.
+    Raises ConfigError where the child cannot load the receptor.
     """
 
     def __init__(self, search: Search, timeout: float, where: str) -> None:
-        self._search = search
         self._timeout = timeout
-        self._where = where
-        self._program: Program | None = None
-        self._proved = False  # whether the running child has docked a ligand
         self._folder = tempfile.TemporaryDirectory(prefix="chemmara-vina-")
-
-    def dock(self, ligand: str) -> str:
-        fresh = not self._proved
-        try:
-            return self._ask(ligand)
-        except ProgramEnded as error:
-            if fresh:
-                raise DockingFailed(f"vina {error}") from None
-        try:
-            return self._ask(ligand)
-        except ProgramEnded as error:
-            raise DockingFailed(f"vina {error}") from None
-
-    def prepare(self) -> None:
-        self._running()
-
-    def _ask(self, ligand: str) -> str:
-        program = self._running()
-        try:
-            program.send(json.dumps({"ligand": ligand}))
-            answer: dict[str, Any] = json.loads(program.line(time.monotonic() + self._timeout))
-        except ProgramLate:
-            self._stop()
-            raise DockingFailed(f"timed out after {self._timeout:g} s") from None
-        except BaseException:  # Ctrl-C, too: the answer on its way would be taken for that of the next ligand
-            self._stop()
-            raise
-        if "error" in answer:
-            # An object that has thrown may be half set up: the next ligand gets a fresh one.
-            self._stop()
-            raise DockingFailed(f"vina: {answer['error']}")
-        self._proved = True
-        return str(answer["pose"])
-
-    def _running(self) -> Program:
-        if self._program is not None:
-            return self._program
-        search = self._search
         receptor = Path(self._folder.name) / "receptor.pdbqt"
         receptor.write_text(search.receptor, encoding="utf-8")
-        self._program = program = Program([sys.executable, "-c", CHILD])
         first = {
             "receptor": str(receptor), "center": search.box.center, "size": search.box.size, "scoring": search.scoring,
             "exhaustiveness": search.exhaustiveness, "seed": search.seed,
         }  # fmt: skip
-        try:
-            program.send(json.dumps(first))
-            answer = json.loads(program.line(time.monotonic() + _LOADING_S))
-            fault = answer.get("error")
-        except ProgramEnded as error:
-            fault = str(error)
-        except ProgramLate:
-            fault = f"the receptor was not loaded within {_LOADING_S:g} s"
-        except BaseException:
-            self._stop()
-            raise
-        if fault is not None:
-            self._stop()
-            raise ConfigError(f"{self._where}: vina does not start: {fault}")
-        return program
+        self._child = Child(CHILD, first, timeout, "vina", where)
 
-    def _stop(self) -> None:
-        if self._program is not None:
-            self._program.kill()
-        self._program, self._proved = None, False
+    def dock(self, ligand: str) -> str:
+        try:
+            answer = self._child.ask({"ligand": ligand})
+        except ProgramEnded as error:
+            raise DockingFailed(f"vina {error}") from None
+        except ProgramLate:
+            raise DockingFailed(f"timed out after {self._timeout:g} s") from None
+        if "error" in answer:
+            # An object that has thrown may be half set up: the next ligand gets a fresh one.
+            self._child.stop()
+            raise DockingFailed(f"vina: {answer['error']}")
+        return str(answer["pose"])
+
+    def prepare(self) -> None:
+        self._child.start()
 
 
 class ExecutableEngine:
