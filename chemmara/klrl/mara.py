@@ -128,6 +128,10 @@ class Mara(Augmentation):
         """(B,) nats: what is made equal over the kept rows, log m itself."""
         return samples.mode_log_ref
 
+    def _still_good(self, buffer: Samples, keep: Tensor, tau: float) -> Tensor:
+        """The kept rows (B,) of the buffer that nothing newer says are not good."""
+        return keep
+
     def _level(self, reward: Tensor) -> Tensor:
         """The highest of the graded thresholds that each reward reaches; the lowest where it reaches none."""
         import torch
@@ -141,7 +145,7 @@ class Mara(Augmentation):
         rule, buffer = self.parameters.anchor, moment.buffer
         reward, mode = samples.reward, samples.mode_log_ref
         if rule == "buffer" and buffer is not None:
-            in_buffer = usable(buffer, reaches(buffer, tau))
+            in_buffer = self._still_good(buffer, usable(buffer, reaches(buffer, tau)), tau)
             reward = torch.cat([reward, buffer.reward])
             mode = torch.cat([mode, self._log_cost(buffer, in_buffer, tau)])
             keep = torch.cat([keep, in_buffer])

@@ -50,6 +50,10 @@ class ModeMembers:
         """log m of the members of a mode whose last reward reaches tau."""
         return sorted(mass for mass, reward in self._members.get(mode, {}).values() if reward >= tau)
 
+    def is_good(self, mode: int, member: int, tau: float) -> bool:
+        """Whether the member's last reward reaches tau."""
+        return self._members.get(mode, {}).get(member, (0.0, -math.inf))[1] >= tau
+
     def state_dict(self) -> dict[str, Any]:
         return {
             str(mode): [[member, *values] for member, values in held.items()] for mode, held in self._members.items()
@@ -95,9 +99,7 @@ class MaraModes(Mara):
         self._members = ModeMembers()
 
     def _meet(self, samples: Samples, tau: float) -> None:
-        unit = "string" if self.spelling == "sampled" else "molecule"
-        labels = wanted(getattr(samples, unit), f"the label of each {unit}", self._NAME)
-        every = wanted(samples.mode, "the label of each mode", self._NAME)
+        every, labels = self._labels(samples)
         met = usable(samples, samples.counts)
         self._members.add(
             every[met].tolist(),
@@ -106,6 +108,19 @@ class MaraModes(Mara):
             samples.reward[met].tolist(),
             _bound(samples, tau),
         )
+
+    def _labels(self, samples: Samples) -> tuple[Tensor, Tensor]:
+        """The mode and the member that each row is, (B,) each."""
+        unit = "string" if self.spelling == "sampled" else "molecule"
+        labels = wanted(getattr(samples, unit), f"the label of each {unit}", self._NAME)
+        return wanted(samples.mode, "the label of each mode", self._NAME), labels
+
+    def _still_good(self, buffer: Samples, keep: Tensor, tau: float) -> Tensor:
+        """A molecule of the buffer that was met again in a full bucket has earned less since."""
+        modes, labels = self._labels(buffer)
+        bound = _bound(buffer, tau)
+        now = [self._members.is_good(*pair, bound) for pair in zip(modes[keep].tolist(), labels[keep].tolist())]
+        return keep.masked_scatter(keep, keep.new_tensor(now))
 
     def _log_cost(self, samples: Samples, keep: Tensor, tau: float) -> Tensor:
         every = wanted(samples.mode, "the label of each mode", self._NAME)

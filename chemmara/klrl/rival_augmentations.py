@@ -42,14 +42,14 @@ class RewardChange(Augmentation):
         raise NotImplementedError
 
 
-def _counts(samples: Samples, keep: Tensor, by: str) -> tuple[Tensor, int]:
-    """How many of the kept rows have the mode of each, (n,) int64; the number of modes, invalid text having none."""
+def _counts(samples: Samples, keep: Tensor, by: str) -> Tensor:
+    """How many of the kept rows have the mode of each, (n,) int64; invalid text has one of its own."""
     import torch
 
     valid = samples.counts[keep]
     modes = wanted(samples.mode, "the label of each mode", by)[keep][valid]
     _, place, of_mode = torch.unique(modes, return_inverse=True, return_counts=True)
-    return torch.ones_like(valid, dtype=torch.int64).masked_scatter(valid, of_mode[place]), len(of_mode)
+    return torch.ones_like(valid, dtype=torch.int64).masked_scatter(valid, of_mode[place])
 
 
 class IpsParameters(ModeParameters):
@@ -58,7 +58,7 @@ class IpsParameters(ModeParameters):
     floor: float = Field(default=0.0, ge=0, le=1, description="smallest share of the batch that a mode is taken for")
     normalize: bool = Field(
         default=True,
-        description="divide by the number of modes in the batch, so that the weights of the molecules have mean 1; "
+        description="divide the weights by their mean over the molecules of the batch, which then is 1; "
         "false: as published, for an objective that divides by the standard deviation",
     )
 
@@ -76,11 +76,11 @@ class Ips(RewardChange):
     parameters: IpsParameters
 
     def _changed(self, samples: Samples, keep: Tensor, good: Tensor) -> Tensor:
-        counts, modes = _counts(samples, keep, "ips")
+        counts = _counts(samples, keep, "ips")
         weight = 1 / (counts.double() / len(counts)).clamp(min=self.parameters.floor)
-        valid = int(samples.counts[keep].sum())
-        if self.parameters.normalize and valid:
-            weight *= valid / (len(counts) * modes)
+        valid = samples.counts[keep]
+        if self.parameters.normalize and bool(valid.any()):
+            weight /= weight[valid].mean()
         return samples.reward[keep] * weight
 
 
@@ -166,7 +166,7 @@ class Uniqueness(RewardChange):
     parameters: UniquenessParameters
 
     def _changed(self, samples: Samples, keep: Tensor, good: Tensor) -> Tensor:
-        counts, _ = _counts(samples, keep, "uniqueness")
+        counts = _counts(samples, keep, "uniqueness")
         reward = samples.reward[keep].double()
         mean = reward.sort().values.mean()
         return mean + (reward - mean) * counts.double() ** -self.parameters.exponent

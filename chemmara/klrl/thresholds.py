@@ -14,6 +14,8 @@ from chemmara.errors import ConfigError
 from chemmara.klrl.anchors import upper_quantile
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from chemmara.klrl.augmentation_base import Moment, Samples
 
 
@@ -113,8 +115,11 @@ class Threshold:
         if self.parameters.start is None and self.parameters.quantile is None:
             return math.nan if self.end is None else self.end
         if not moment.replayed or math.isnan(self._last):
-            self._last = self._annealed(moment) if self.parameters.quantile is None else self._quantile(samples, moment)
-            self._steps += not moment.replayed
+            now = self._annealed(moment) if self.parameters.quantile is None else self._quantile(samples, moment)
+            self._last = self._last if math.isnan(now) else now
+            if not moment.replayed:
+                self._steps += 1
+                return now
         return self._last
 
     def _annealed(self, moment: Moment) -> float:
@@ -140,7 +145,7 @@ class Threshold:
             self._remember(samples, window)
             values = values.new_tensor(list(self._recent.values()))
             keep = torch.ones_like(values, dtype=torch.bool)
-        return float(upper_quantile(values, keep, quantile))
+        return _above_the_rest(values[keep & ~values.isnan()], float(upper_quantile(values, keep, quantile)))
 
     def _remember(self, samples: Samples, window: int) -> None:
         """The molecules' last rewards, in the order in which they were last met."""
@@ -158,12 +163,28 @@ class Threshold:
             del self._recent[label]
 
     def state_dict(self) -> dict[str, Any]:
+        state: dict[str, Any] = {}
+        if self.parameters.quantile is not None and not math.isnan(self._last):
+            state["last"] = self._last
         if self.parameters.window is not None:
-            return {"recent": list(self._recent.items()), "unlabelled": self._unlabelled}
-        return {"steps": self._steps} if self.parameters.anneal_steps is not None and self._steps else {}
+            state |= {"recent": list(self._recent.items()), "unlabelled": self._unlabelled}
+        if self.parameters.anneal_steps is not None and self._steps:
+            state["steps"] = self._steps
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._steps = int(state.get("steps", 0))
         self._recent = {int(label): float(reward) for label, reward in state.get("recent", ())}
         self._unlabelled = int(state.get("unlabelled", 0))
-        self._last = math.nan
+        self._last = float(state.get("last", math.nan))
+
+
+def _above_the_rest(values: Tensor, tau: float) -> float:
+    """tau, but where a quantile falls among equal lowest values the next higher one: what earned least is not good, and
+    a filter or a substructure leaves many at 0. NaN where nothing earned anything."""
+    if not len(values) or tau > float(values.min()):
+        return tau
+    above = values[values > tau]
+    if len(above):
+        return float(above.min())
+    return tau if tau > 0 else math.nan

@@ -20,7 +20,7 @@ from chemmara.optimization.directory import BUDGET_SPENT, HITS_FOUND, STEPS_DONE
 from chemmara.optimization.labels import unpadded
 from chemmara.optimization.repeats import once_each
 from chemmara.optimization.replay import Remembered, ReplayBuffer
-from chemmara.optimization.rollout import Sampled, Scored, Seen, first_of, ledger_rows, score_batch
+from chemmara.optimization.rollout import Sampled, Scored, Seen, ledger_rows, score_batch
 from chemmara.optimization.sampling import as_given, draw
 from chemmara.optimization.screening import Screen
 from chemmara.optimization.settings import RunSettings
@@ -149,7 +149,11 @@ class Learner(pl.LightningModule):
         """The step's own update. Rows beyond the batch that teach nothing are left out before the model sees them."""
         rows = np.flatnonzero(~scored.extra | scored.first)
         texts = [scored.texts[row] for row in rows]
-        smiles = [molecule.smiles if (molecule := scored.molecules[row]) else None for row in rows]
+        # What the screen penalises is learned from as text that is no molecule, and sets no threshold.
+        smiles = [
+            molecule.smiles if (molecule := scored.molecules[row]) and not scored.penalised[row] else None
+            for row in rows
+        ]
         learnable, distinct = scored.learnable[rows], scored.distinct[rows]
         at, rewards = torch.from_numpy(rows), rewards[rows]
         ids, prior_log_prob = ids[at.to(ids.device)], prior_log_prob[at]
@@ -160,7 +164,7 @@ class Learner(pl.LightningModule):
             smiles += [entry.smiles for entry in joining]
             rewards = np.append(rewards, [entry.reward for entry in joining])
             learnable = np.append(learnable, np.ones(len(joining), dtype=bool))
-            distinct = np.append(distinct, first_of(smiles)[len(rows) :])
+            distinct = np.append(distinct, np.zeros(len(joining), dtype=bool))  # a threshold is for what was sampled
             also = torch.tensor([entry.prior_log_prob for entry in joining], device=prior_log_prob.device)
             prior_log_prob = torch.cat([prior_log_prob, also])
         with torch.set_grad_enabled(not self.head.replay.only):

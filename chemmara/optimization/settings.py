@@ -150,6 +150,13 @@ def _check_augmentation(table: Table, objective: ObjectiveParameters, replay: Re
     if name in ("mara", "mara_modes") and objective.prior_strength == 0:
         at = "beta = 0; choose a beta" if objective.beta == 0 else "prior_exponent = 0; choose one"
         raise ConfigError(f"augmentation: {name} does nothing at objective.{at} above 0")
+    exponent = getattr(objective, "prior_exponent", 1.0)
+    if exponent not in (0, 1) and (name == "mara_modes" or table.get("spelling") == "molecule"):
+        raise ConfigError(
+            f"augmentation: objective.prior_exponent = {exponent:g} weighs the strings of a mode or a molecule by a "
+            f"power of their probabilities, and {name} makes the sums of these equal, not of the powers; set it to 1, "
+            "or take mara with spelling = 'sampled' or 'canonical'"
+        )
     if table.get("anchor") == "buffer" and not replay.used:
         raise ConfigError(
             "augmentation.anchor: there is no replay buffer to look at; set replay.updates to 1 or more, or "

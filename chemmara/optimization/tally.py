@@ -10,6 +10,8 @@ from torch import Tensor
 
 from chemmara.klrl.augmentation import Augmented
 from chemmara.klrl.objectives import LossOutput
+from chemmara.language.tokenizers import UnreadableText
+from chemmara.language.vocabulary import Vocabulary
 from chemmara.optimization.columns import REFUSED
 from chemmara.optimization.rollout import Scored
 
@@ -37,7 +39,10 @@ def tally(
     valid, total = scored.valid, scored.scores.total
     agent, prior = agent_log_prob.cpu().double().numpy(), prior_log_prob.cpu().double().numpy()
     hits = valid & (np.nan_to_num(total, nan=-1.0) >= learner.head.threshold)
-    canonical = [m is not None and m.smiles == text for m, text in zip(scored.molecules, scored.texts)]
+    canonical = [
+        m is not None and _canonical(learner.agent.vocabulary, m.smiles) == written
+        for m, written in zip(scored.molecules, scored.sampled)
+    ]
     learned = np.where(valid, rewards, 0.0)[scored.learnable]
     sampling, before, scoring, after = np.diff(clock)
     update = before + after
@@ -88,3 +93,11 @@ def _sigma(learner: Learner) -> float:
 
 def _mean(values: np.ndarray) -> float:
     return float(np.mean(values)) if len(values) else float("nan")
+
+
+def _canonical(vocabulary: Vocabulary, smiles: str) -> str | None:
+    """A canonical SMILES as the policy would write it; None where it has no such string."""
+    try:
+        return "".join(vocabulary.tokenizer.split(smiles))
+    except UnreadableText:
+        return None

@@ -152,12 +152,12 @@ def verdict(summary: Sequence[Row]) -> str:
     seeds = [seed for seed in plain if seed in mara]
     if not seeds:
         return ""
-    reward = sum(mara[seed]["reward"] for seed in seeds) / sum(plain[seed]["reward"] for seed in seeds)
+    mine, other = (math.fsum(rows[seed]["reward"] for seed in seeds) / len(seeds) for rows in (mara, plain))
     parts = [
         f"{SHOWN[name]} higher in {sum(mara[s][name] > plain[s][name] for s in seeds)} of {len(seeds)} seeds"
         for name in ("ead", "semantic_diversity", "distinct")
     ]
-    return f"mara against none: {reward:.1%} of the reward; {'; '.join(parts)}"
+    return f"mara against none: reward {mine:.3f} against {other:.3f}; {'; '.join(parts)}"
 
 
 def _mean_and_sd(values: Sequence[float]) -> str:

@@ -132,6 +132,12 @@ class CreativeQASettings(Parameters):
         missing = {name: value for name, value in suits.items() if getattr(self, name) is None}
         settings = self.model_copy(update=missing)
         settings.check_names()
+        answers = settings.answers_per_prompt or 0
+        if settings.quantile_over == "prompt" and settings.quantile * (answers - 1) > answers - 2 + 1e-9:
+            raise ConfigError(
+                f"quantile: of {answers} answers to a prompt one alone is good at {settings.quantile:g}, so that MARA "
+                "has nothing to make equal; take a lower one, more answers_per_prompt, or quantile_over = 'batch'"
+            )
         return settings
 
     def check_names(self) -> None:

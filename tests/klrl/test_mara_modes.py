@@ -268,3 +268,21 @@ def test_what_only_the_buffer_holds_counts_in_the_first_batch_too() -> None:
     augmentation = modes(anchor="buffer")
     found = [augmentation(batch, 0.01, buffer=buffer).reward.tolist() for _ in range(2)]
     assert found == [[pytest.approx(0.9)], [pytest.approx(0.9)]], "the anchor is in its own mode, so R~ = R(z)"
+
+
+@pytest.mark.parametrize("within", ["reference", "flat"])
+def test_a_molecule_of_the_buffer_that_earns_nothing_any_more_is_no_anchor(within: str) -> None:
+    """Its bucket is full by now. The buffer has it with what it earned first, alone in its mode."""
+    ones = torch.ones(2, dtype=torch.bool)
+
+    def made(reward: list[float], log_ref: list[float], labels: list[int]) -> Samples:
+        mass, size, label = torch.tensor(log_ref, dtype=DOUBLE), len(reward), torch.tensor(labels)
+        return Samples(
+            torch.tensor(reward, dtype=DOUBLE), mass, mass, ones[:size], ones[:size],
+            mode=label, molecule=label, string=label,
+        )  # fmt: skip
+
+    buffer, batch = made([0.9], [-20.0], [1]), made([0.0, 0.3], [-20.0, -25.0], [1, 2])
+    result = modes(anchor="buffer", within=within)(batch, BETA, buffer=buffer)
+    assert result.reward.tolist() == [0.0, 0.3]
+    assert math.isnan(result.anchor_reward)

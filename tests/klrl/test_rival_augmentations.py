@@ -136,6 +136,8 @@ def test_ips_by_hand() -> None:
     assert raw.tolist() == pytest.approx([1.0 / 0.75, 0.5 / 0.75, 1.0 / 0.75, 0.2 / 0.25])
     assert changed("ips", index).tolist() == pytest.approx((raw / 2).tolist())
     assert float(changed("ips", index, normalize=False, floor=0.5)[3]) == pytest.approx(0.2 / 0.5)
+    # A floor of 1 takes every mode for the whole batch, and changes nothing.
+    assert changed("ips", index, floor=1.0).tolist() == pytest.approx([1.0, 0.5, 1.0, 0.2])
     # With every row a mode of its own nothing changes.
     assert changed("ips", torch.tensor([0, 1, 2])).tolist() == pytest.approx([0.2, 1.0, 0.6])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import tomllib
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,7 +17,7 @@ import torch
 
 from chemmara.chemistry.molecules import read
 from chemmara.errors import ConfigError, RunError, UserError
-from chemmara.klrl.augmentation import AUGMENTATIONS
+from chemmara.klrl.augmentation import AUGMENTATIONS, Augmented
 from chemmara.klrl.objectives import OBJECTIVES
 from chemmara.language.tokenizers import UnreadableText
 from chemmara.language.vocabulary import END
@@ -107,6 +108,47 @@ def test_the_buffers_anchor_is_measured_as_the_batch_is(config: Config, selfies_
     assert samples.log_ref.tolist() == pytest.approx([nats["OCC"]])
     assert samples.mode_log_ref.tolist() == pytest.approx([nats["CCO"]])
     assert nats["OCC"] != nats["CCO"]
+
+
+def test_what_is_penalised_and_what_is_replayed_set_no_threshold(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Penalised molecules are learned from as text that is none, and the quantile is that of what was sampled."""
+    met: list[tuple[Batch, Augmented]] = []
+    ask = Update.__call__
+
+    def watched(self: Update, batch: Batch, *args: Any) -> Any:
+        found = ask(self, batch, *args)
+        if batch.masks is not None:
+            met.append((batch, found[1]))
+        return found
+
+    monkeypatch.setattr(Update, "__call__", watched)
+    run(
+        config(
+            max_steps=6, augmentation={"name": "mara", "quantile": 0.5}, replay={"join": 4},
+            screen={"rule": [{"name": "smarts", "avoid": ["[#7]"], "penalise": True}]},
+        ),
+        tmp_path,
+    )  # fmt: skip
+    assert len(met) == 6
+    for batch, augmented in met:
+        counted = [
+            reward for text, smiles, reward, distinct in zip(batch.texts, batch.smiles, batch.rewards, batch.distinct)
+            if smiles is not None and distinct and "N" not in text.upper()
+        ]  # fmt: skip
+        assert all(smiles is None for text, smiles in zip(batch.texts, batch.smiles) if "N" in text)
+        if not math.isnan(augmented.threshold):
+            assert any(augmented.threshold == pytest.approx(reward) for reward in counted)
+    assert any(len(batch.texts) > len(batch.distinct[batch.distinct]) for batch, _ in met)
+
+
+def test_canonical_under_selfies_is_told_by_what_was_written(config: Config, selfies_prior: Path) -> None:
+    from chemmara.optimization.tally import _canonical
+
+    vocabulary = load_policy(selfies_prior).vocabulary
+    written = vocabulary.written(np.array([vocabulary.encode("CCO")]))[0]
+    assert _canonical(vocabulary, "CCO") == written != "CCO"
 
 
 def test_a_sequence_without_its_end_is_no_molecule(config: Config, tmp_path: Path) -> None:
@@ -393,6 +435,17 @@ def test_every_objective_and_augmentation_runs(config: Config, tmp_path: Path) -
         (
             {"augmentation": {"name": "mara"}, "objective": {"name": "vargrad", "prior_exponent": 0}},
             "mara does nothing at objective.prior_exponent = 0",
+        ),
+        (
+            {"augmentation": {"name": "mara_modes"}, "objective": {"name": "vargrad", "prior_exponent": 0.5}},
+            "mara_modes makes the sums of these equal, not of the powers",
+        ),
+        (
+            {
+                "augmentation": {"name": "mara", "spelling": "molecule"},
+                "objective": {"name": "vargrad", "prior_exponent": 0.5},
+            },
+            "set it to 1, or take mara with spelling = 'sampled' or 'canonical'",
         ),
     ],
 )

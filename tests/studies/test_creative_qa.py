@@ -29,6 +29,7 @@ from chemmara.studies.causal_lm import CausalLM
 from chemmara.studies.creative_qa import CreativeQA, _Run, answer
 from chemmara.studies.creative_qa_measure import Answers, embedding
 from chemmara.studies.creative_qa_prompts import read_prompts
+from chemmara.studies.creative_qa_report import verdict
 from chemmara.studies.creative_qa_settings import METRIC_COLUMNS, SUMMARY_COLUMNS, CreativeQASettings
 from chemmara.studies.creative_qa_tiny import tiny_pair
 from chemmara.studies.creative_qa_update import augment_groups, first_in_group, grouped_loss, groups_of
@@ -419,3 +420,19 @@ def test_mara_keeps_the_reward_and_writes_more_differently() -> None:
     assert ends["mara"]["reward"] > 0.95 * ends["none"]["reward"] > 0.5
     for name in ("ead", "semantic_diversity", "distinct"):
         assert ends["mara"][name] > ends["none"][name]
+
+
+def test_a_quantile_that_leaves_one_good_answer_a_prompt_is_refused() -> None:
+    table = {"quantile_over": "prompt", "answers_per_prompt": 5}
+    assert check(CreativeQASettings, {**table, "quantile": 0.75}).resolved().quantile == 0.75
+    with pytest.raises(ConfigError, match=r"of 5 answers to a prompt one alone is good at 0\.8"):
+        check(CreativeQASettings, {**table, "quantile": 0.8}).resolved()
+
+
+def test_the_verdict_stands_signs_and_zeros_of_a_reward() -> None:
+    row = {"seed": 0, "ead": 0.5, "semantic_diversity": 0.5, "distinct": 3.0}
+    for plain, mara in ((-2.0, -1.0), (0.0, 0.5)):
+        text = verdict(
+            [{**row, "augmentation": "none", "reward": plain}, {**row, "augmentation": "mara", "reward": mara}]
+        )
+        assert f"mara against none: reward {mara:.3f} against {plain:.3f}; " in text
