@@ -12,11 +12,39 @@ from chemmara.errors import ChemmaraError
 
 GRACE_SECONDS = 3.0
 _active: list[Interrupts] = []
+_kept: list[bool] = []
 
 
 def pending() -> bool:
     """Whether this process was asked to stop and has not stopped yet."""
     return any(each.requested for each in _active)
+
+
+def keep_to_python() -> None:
+    """Let Ctrl-C reach Python's handlers alone, for the rest of this process. Call it before other threads start.
+
+    RDKit answers a SIGINT in the middle of a substructure search: it ends the search with what it has found by then,
+    says nothing, and Python never hears of it. The value would be wrong, and kept. So the signal is blocked in all
+    threads but one of ours, which passes it on. On Windows, and where SIGINT is ignored, nothing is done.
+    """
+    if not hasattr(signal, "pthread_sigmask") or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGURG, lambda *_: None)
+    threading.Thread(target=_listen, daemon=True).start()
+    _kept.append(True)
+
+
+def _listen() -> None:
+    while True:
+        signal.sigwait({signal.SIGINT})
+        _wake()
+
+
+def _wake() -> None:
+    """Have the main thread run its handler of SIGINT, in a wait as well, which only a true signal ends."""
+    _thread.interrupt_main()
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGURG)
 
 
 class Interrupted(ChemmaraError):
@@ -61,7 +89,9 @@ class Interrupts:
     def _insist(self) -> None:
         if not self._before:
             return
-        if hasattr(signal, "pthread_kill"):  # a true signal also wakes the main thread from a wait for an oracle
+        if _kept:
+            _wake()
+        elif hasattr(signal, "pthread_kill"):  # a true signal also wakes the main thread from a wait for an oracle
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         else:
             _thread.interrupt_main()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -89,3 +91,41 @@ def test_outside_the_main_thread_nothing_is_touched() -> None:
     thread.start()
     thread.join()
     assert seen == [(True, False)]
+
+
+SEARCHING = """
+import os, signal, subprocess, sys, threading, time
+from chemmara.interrupts import keep_to_python
+keep_to_python()
+heard = []
+signal.signal(signal.SIGINT, lambda *_: heard.append(1))
+from rdkit import Chem, RDLogger
+RDLogger.DisableLog("rdApp.*")
+ring = Chem.MolFromSmarts("[#6]1~[#6]~[#6]~[#6]~[#6]~[#6]1")
+molecules = [Chem.MolFromSmiles("c1ccc2cc3ccccc3cc2c1" + "C" * n + "c1ccc2ccccc2c1") for n in range(1, 60)]
+count = lambda: [len(molecule.GetSubstructMatches(ring)) for molecule in molecules]
+expected = count()
+send = f"import os, time\\nfor _ in range(100): time.sleep(0.01); os.kill({os.getpid()}, 2)"
+sender = subprocess.Popen([sys.executable, "-c", send], start_new_session=True)
+wrong = 0
+while sender.poll() is None:
+    wrong += count() != expected
+before = time.monotonic()
+threading.Timer(0.2, lambda: os.kill(os.getpid(), 2)).start()
+number = len(heard)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+try:
+    time.sleep(30)
+except KeyboardInterrupt:
+    print(wrong, number > 0, time.monotonic() - before < 10)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="signals cannot be blocked here")
+def test_a_signal_ends_no_search_of_rdkit_and_wakes_a_wait() -> None:
+    """RDKit would hand back what it has found by then, and nobody would hear of the signal."""
+    found = subprocess.run(
+        [sys.executable, "-c", SEARCHING], capture_output=True, text=True, timeout=60, check=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    assert found.stdout.split() == ["0", "True", "True"]

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from chemmara import __version__
 from chemmara.errors import ChemmaraError
+from chemmara.interrupts import keep_to_python
 
 # The base of every complaint about options and arguments; typer exports only its descendants.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -119,6 +120,7 @@ SHORT_LIVED = ("components", "validate", "priors")
 
 def main() -> None:
     """Run the command line."""
+    keep_to_python()
     # Looking for plugins of pydantic means reading the metadata of every installed package; there is none for us.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     command = sys.argv[1] if len(sys.argv) > 1 else None

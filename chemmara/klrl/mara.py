@@ -65,9 +65,9 @@ class Mara(Augmentation):
     m(z) exp(R(z)/beta), or proportional to pi_ref^s (:func:`chemmara.klrl.targets.mara_target`). For the batch anchor
     and a fixed tau no good sample falls below tau, and at s = 0 it is idempotent. [arXiv 2510.20817]
 
-    The anchor of a batch depends on the batch, and so on y: where the rewards of good samples differ, an objective whose
-    baseline does not take the batch's level off rests near that target and not at it, the further off the smaller the
-    batch. ``running`` rests at it once it has met the highest m.
+    The anchor of a batch depends on the batch, and so on y: where the rewards of good samples differ, an objective
+    whose baseline does not take the batch's level off rests near that target and not at it, the further off the smaller
+    the batch. ``running`` rests at it once it has met the highest m.
 
     Graded ``levels`` add tau_l(y) - tau_l(z), the gap of the highest levels that y and z reach: flat within a level,
     and a factor exp(gap/beta) between levels. Thresholds that follow the run (``window``, ``anneal_*``) move with

@@ -49,6 +49,8 @@ def main(module: str, parent: int) -> None:
     ``module`` has ``prepare(spec)``, which loads a component, and ``evaluate(spec, smiles)``.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    if hasattr(signal, "pthread_sigmask"):  # RDKit would put its own handler there for the length of a search
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     requests, replies = _take_pipes()
     tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(requests, tasks), daemon=True).start()
