@@ -64,6 +64,11 @@ def _marked(mol: Chem.Mol) -> list[Chem.Mol]:
 
 
 def _before_the_mark(mol: Chem.Mol) -> list[str]:
+    mol = Chem.RWMol(mol)
+    for atom in mol.GetAtoms():
+        if atom.GetAtomicNum() == 0:  # [*:1] and [1*] are marks as well
+            atom.SetAtomMapNum(0)
+            atom.SetIsotope(0)
     with quiet():
         written = Chem.MolToRandomSmilesVect(mol, SPELLINGS, randomSeed=1)
     return sorted({text[:-1] for text in written if text.endswith("*") and len(text) > 1 and "*" not in text[:-1]})

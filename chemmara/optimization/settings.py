@@ -254,10 +254,8 @@ def _agent(text: str | None, folder: Path, prior: Prior) -> Prior:
 
 
 def _is_path(text: str) -> bool:
-    """Whether ``find_prior`` takes it for one: the names of bundled priors come first."""
-    if text in {prior.name for prior in bundled()}:
-        return False
-    return "/" in text or "\\" in text or text.endswith(".safetensors") or Path(text).exists()
+    """Whether it can only be one: the names of bundled priors come first."""
+    return text not in {prior.name for prior in bundled()}
 
 
 def _seeds(head: _Head, folder: Path, prior: Prior) -> Path | None:

@@ -48,6 +48,7 @@ def save_policy(policy: Any, path: str | Path, *, half: bool = False, history: d
         save_file(tensors, temporary, metadata={"chemmara": json.dumps(header)})
         with open(temporary, "r+b") as stream:
             os.fsync(stream.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # safetensors writes for the owner alone; a group shares priors
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)
@@ -105,3 +106,10 @@ def _compare(prior: Prior, expected: dict[str, Tensor], found: dict[str, Tensor]
             faults.append(f"'{name}' holds numbers that are not finite")
     if faults:
         raise UserError(f"weights file '{prior.path}' cannot be used: {min(faults)}")
+
+
+def _umask() -> int:
+    """What new files of this process are not allowed; to read it is to set it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

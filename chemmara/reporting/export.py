@@ -60,10 +60,10 @@ def export(
     """Write the rows of one or more runs to ``out``, whose suffix (.csv, .smi, .sdf) names the format.
 
     Without a selection, .csv has every sampled row in order. With ``min_score``, ``clean``, ``one_per_scaffold`` or
-    ``top`` there is one row per distinct molecule that has a score, its first; the latter two also sort by score, best
-    first. Acyclic molecules have no scaffold and are left out by ``one_per_scaffold``; ``clean`` leaves out those with
-    a fault of chemistry (:mod:`chemmara.chemistry.plausibility`), counted by kind, before the others choose. .smi and
-    .sdf hold valid molecules only.
+    ``top`` there is one row per distinct molecule that has a score, its first, the best score first. Acyclic molecules
+    have no scaffold and are left out by ``one_per_scaffold``; ``clean`` leaves out those with a fault of chemistry
+    (:mod:`chemmara.chemistry.plausibility`), counted by kind, before the others choose. .smi and .sdf hold valid
+    molecules only.
 
     The file appears whole or not at all. Raises :class:`UserError` for an unknown suffix, a place that cannot be
     written, a selection that makes no sense or leaves nothing, and :class:`RunError` for a full disk.
@@ -83,7 +83,7 @@ def export(
         entries = _distinct(entries, -math.inf if min_score is None else min_score, done.left_out)
     if clean:
         entries = _clean(entries, done.left_out)
-    if one_per_scaffold or top is not None:
+    if distinct:
         entries = iter(_best(entries, one_per_scaffold, top, done.left_out))
     labels = _labels(runs)
     with replacing(out) as stream:

@@ -95,6 +95,9 @@ class LoadedPrior:
         """
         import torch
 
+        smiles = [smiles] if isinstance(smiles, str) else list(smiles)
+        if not smiles:
+            return np.zeros(0, dtype=np.float32)
         ids = torch.from_numpy(self.policy.vocabulary.encode_batch(smiles))
         with torch.no_grad():
             return np.asarray(self.policy.log_prob(ids).cpu().numpy())

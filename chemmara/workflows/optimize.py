@@ -48,7 +48,7 @@ def plan(
     runs: list[tuple[str, int, RunSettings]] = []
     for name in names:
         resolved = resolve_method(table, name, assignments)
-        for seed in seeds if seeds is not None else [resolved.get("seed", 0)]:
+        for seed in dict.fromkeys(seeds) if seeds is not None else [resolved.get("seed", 0)]:
             # Methods share one score, so it is built once.
             scoring = runs[0][2].scoring if runs else None
             runs.append((name, seed, RunSettings.parse({**resolved, "seed": seed}, folder, scoring)))

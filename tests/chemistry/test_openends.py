@@ -17,6 +17,8 @@ from chemmara.errors import UserError
         ("O=C(*)c1ccccc1", "O=C(F)c1ccccc1"),
         ("*N1CCN(C)CC1", "FN1CCN(C)CC1"),
         ("*n1cccc1", "Fn1cccc1"),
+        ("[*:1]c1ccncc1", "Fc1ccncc1"),
+        ("[1*]c1ccncc1", "Fc1ccncc1"),
         ("C[C@H](*)O", "C[C@H](F)O"),
     ],
 )

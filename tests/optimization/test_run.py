@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 import tomllib
 from collections.abc import Callable
 from contextlib import suppress
@@ -108,6 +109,18 @@ def test_the_buffers_anchor_is_measured_as_the_batch_is(config: Config, selfies_
     assert samples.log_ref.tolist() == pytest.approx([nats["OCC"]])
     assert samples.mode_log_ref.tolist() == pytest.approx([nats["CCO"]])
     assert nats["OCC"] != nats["CCO"]
+
+
+def test_a_prior_by_its_bare_name_lies_beside_the_config(
+    config: Config, selfies_prior: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, elsewhere = tmp_path / "mine", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copytree(selfies_prior if selfies_prior.is_dir() else selfies_prior.parent, folder / "bare")
+    monkeypatch.chdir(elsewhere)
+    settings = RunSettings.parse(config(prior="bare", agent="bare"), folder)
+    for key in ("prior", "agent"):
+        assert Path(settings.to_table()[key]).is_relative_to(folder.resolve())
 
 
 def test_what_is_penalised_and_what_is_replayed_set_no_threshold(

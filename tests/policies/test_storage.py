@@ -121,6 +121,13 @@ def test_a_prior_is_found_by_name_directory_run_and_file(
     refused("pior", "unknown prior 'pior'", "did you mean 'prior'?")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+def test_others_may_read_what_the_umask_lets_them(saved: Path) -> None:
+    beside = saved.with_name("beside")
+    beside.touch()
+    assert saved.stat().st_mode == beside.stat().st_mode
+
+
 def test_nothing_there(tmp_path: Path) -> None:
     refused(tmp_path, "holds no prior", "policy.safetensors")
     refused(tmp_path / "missing.safetensors", "unknown prior", "missing.safetensors")

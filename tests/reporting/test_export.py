@@ -119,8 +119,8 @@ def names(path: Path) -> list[str]:
 def test_selections(make_runs: MakeRuns, tmp_path: Path) -> None:
     run = find_run(make_runs("mara/seed-0"))
     out = tmp_path / "out.csv"
-    done = export(run, out, min_score=0.75)  # in order, the repeat left out
-    assert names(out) == ["mara-s0-00000-000", "mara-s0-00000-002", "mara-s0-00001-001"]
+    done = export(run, out, min_score=0.75)  # the best first, the repeat left out
+    assert names(out) == ["mara-s0-00000-002", "mara-s0-00001-001", "mara-s0-00000-000"]
     assert done.left_out == {"repeated": 1, "invalid": 2, "without a score": 1, "below the least score": 1}
     assert done.written + done.left_out.total() == len(SAMPLES)
     export(run, out, top=2)

@@ -29,3 +29,16 @@ def test_one_of_each_or_several(tiny_prior: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean 'vanilla'"):
         cm.optimize(CONFIG, tmp_path / "none", methods="vanila", settings=settings)
     assert not (tmp_path / "none").exists()
+
+
+def test_a_seed_that_is_named_twice_runs_once(tiny_prior: Path, tmp_path: Path) -> None:
+    from chemmara.workflows.optimize import plan
+
+    table = {"prior": str(tiny_prior), "scoring": {"component": [{"name": "qed"}]}}
+    assert [seed for _, seed, _ in plan(table, ["vanilla"], [1, 0, 1]).runs] == [1, 0]
+
+
+def test_log_prob_takes_one_string_and_none(tiny_prior: Path) -> None:
+    prior = cm.load_prior(tiny_prior)
+    assert prior.log_prob("CCO") == prior.log_prob(["CCO"])
+    assert prior.log_prob([]).shape == (0,)
