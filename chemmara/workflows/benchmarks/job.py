@@ -21,7 +21,7 @@ from typing import Any
 import chemmara
 from chemmara.config import Table
 from chemmara.errors import ChemmaraError, UserError
-from chemmara.interrupts import Interrupts
+from chemmara.interrupts import Interrupts, keep_to_python
 from chemmara.optimization.directory import RunDirectory, write_whole
 from chemmara.optimization.settings import RunSettings
 from chemmara.workflows.benchmarks.results import Row, distil
@@ -163,6 +163,7 @@ def _watch(parent: int) -> None:
 
 def main() -> int:
     """Run the job on standard input; its exit code, with the reason as the last line on standard error."""
+    keep_to_python()
     job = from_json(sys.stdin.read())
     if hasattr(os, "fork"):
         threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
