@@ -80,7 +80,7 @@ class Ips(RewardChange):
         weight = 1 / (counts.double() / len(counts)).clamp(min=self.parameters.floor)
         valid = samples.counts[keep]
         if self.parameters.normalize and bool(valid.any()):
-            weight /= weight[valid].mean()
+            weight /= weight[valid].sort().values.mean()  # sorted: rounding must not depend on the order of rows
         return samples.reward[keep] * weight
 
 
