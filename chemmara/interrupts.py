@@ -12,7 +12,8 @@ from chemmara.errors import ChemmaraError
 
 GRACE_SECONDS = 3.0
 _active: list[Interrupts] = []
-_kept: list[bool] = []
+_listeners: list[threading.Thread] = []
+"""The thread that hears of Ctrl-C in place of all others, once there is one."""
 
 
 def pending() -> bool:
@@ -31,8 +32,8 @@ def keep_to_python() -> None:
         return
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     signal.signal(signal.SIGURG, lambda *_: None)
-    threading.Thread(target=_listen, daemon=True).start()
-    _kept.append(True)
+    _listeners.append(threading.Thread(target=_listen, daemon=True))
+    _listeners[-1].start()
 
 
 def _listen() -> None:
@@ -89,7 +90,7 @@ class Interrupts:
     def _insist(self) -> None:
         if not self._before:
             return
-        if _kept:
+        if _listeners:
             _wake()
         elif hasattr(signal, "pthread_kill"):  # a true signal also wakes the main thread from a wait for an oracle
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)

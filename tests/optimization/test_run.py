@@ -28,7 +28,7 @@ from chemmara.optimization.directory import MetricsFile, RunDirectory
 from chemmara.optimization.labels import unpadded
 from chemmara.optimization.learner import ROWS_AT_ONCE, Learner, in_parts
 from chemmara.optimization.methods import PRESETS
-from chemmara.optimization.replay import Remembered
+from chemmara.optimization.replay import Remembered, ReplayBuffer
 from chemmara.optimization.run import Watcher
 from chemmara.optimization.settings import RunSettings
 from chemmara.optimization.update import Batch, Update
@@ -136,7 +136,16 @@ def test_what_is_penalised_and_what_is_replayed_set_no_threshold(
             met.append((batch, found[1]))
         return found
 
+    joined: list[int] = []
+    join = ReplayBuffer.joining
+
+    def counting(self: ReplayBuffer, rng: np.random.Generator) -> Any:
+        found = join(self, rng)
+        joined.append(len(found))
+        return found
+
     monkeypatch.setattr(Update, "__call__", watched)
+    monkeypatch.setattr(ReplayBuffer, "joining", counting)
     run(
         config(
             max_steps=6, augmentation={"name": "mara", "quantile": 0.5}, replay={"join": 4},
@@ -145,7 +154,7 @@ def test_what_is_penalised_and_what_is_replayed_set_no_threshold(
         tmp_path,
     )  # fmt: skip
     assert len(met) == 6
-    for batch, augmented in met:
+    for (batch, augmented), number in zip(met, joined, strict=True):
         counted = [
             reward for text, smiles, reward, distinct in zip(batch.texts, batch.smiles, batch.rewards, batch.distinct)
             if smiles is not None and distinct and "N" not in text.upper()
@@ -153,10 +162,12 @@ def test_what_is_penalised_and_what_is_replayed_set_no_threshold(
         assert all(smiles is None for text, smiles in zip(batch.texts, batch.smiles) if "N" in text)
         if not math.isnan(augmented.threshold):
             assert any(augmented.threshold == pytest.approx(reward) for reward in counted)
-    assert any(len(batch.texts) > len(batch.distinct[batch.distinct]) for batch, _ in met)
+        assert not batch.distinct[len(batch.texts) - number :].any()
+    assert any(joined)
+    assert any("N" in text for batch, _ in met for text in batch.texts)
 
 
-def test_canonical_under_selfies_is_told_by_what_was_written(config: Config, selfies_prior: Path) -> None:
+def test_canonical_under_selfies_is_told_by_what_was_written(selfies_prior: Path) -> None:
     from chemmara.optimization.tally import _canonical
 
     vocabulary = load_policy(selfies_prior).vocabulary
