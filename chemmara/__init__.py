@@ -22,6 +22,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from chemmara.klrl.augmentation import Mara
+    from chemmara.optimization.watcher import Watcher
     from chemmara.reporting.compare import compare
     from chemmara.scoring.function import ScoringFunction
     from chemmara.workflows.api import LoadedPrior, Results, load_prior, optimize
@@ -31,6 +32,7 @@ _HOMES = {
     "Mara": "chemmara.klrl.augmentation",
     "Results": "chemmara.workflows.api",
     "ScoringFunction": "chemmara.scoring.function",
+    "Watcher": "chemmara.optimization.watcher",
     "compare": "chemmara.reporting.compare",
     "load_prior": "chemmara.workflows.api",
     "optimize": "chemmara.workflows.api",
@@ -41,6 +43,7 @@ __all__ = [
     "Mara",
     "Results",
     "ScoringFunction",
+    "Watcher",
     "__version__",
     "compare",
     "load_prior",

@@ -43,9 +43,14 @@ def check(model: type[M], table: Any, where: str = "") -> M:
         raise ConfigError(f"{where or 'config'}: expected a table of keys, got {_kind(table)}")
     try:
         # Strict JSON mode: text is no number and true is not 1, yet a list may fill a tuple and text a path.
-        return model.model_validate_json(json.dumps(dict(table), default=str), strict=True)
+        return model.model_validate_json(json.dumps(dict(table), default=plain), strict=True)
     except ValidationError as error:
         raise ConfigError(_explain(model, error, where)) from None
+
+
+def plain(value: Any) -> Any:
+    """What JSON knows in place of a value that it does not: numbers and lists for NumPy's, else text."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def _explain(model: type[BaseModel], error: ValidationError, where: str) -> str:

@@ -31,6 +31,7 @@ def sample(
     temperature: Annotated[float, typer.Option(help="above 1 more varied, below 1 more typical")] = 1.0,
     top_k: Annotated[int, typer.Option(help="draw among the k likeliest tokens alone; 0: among all")] = 0,
     top_p: Annotated[float, typer.Option(help="draw among the fewest likeliest tokens whose sum reaches p")] = 1.0,
+    max_tokens: Annotated[int, typer.Option(help="longest sequence; one that is not at its end by then is cut")] = 160,
     prefix: Annotated[str, typer.Option(help="SMILES text that every sequence begins with")] = "",
     scaffold: Annotated[
         str,
@@ -48,19 +49,18 @@ def sample(
     from rich.console import Console
     from rich.progress import Progress
 
-    from chemmara.policies.decoding import MAX_TOKENS
     from chemmara.workflows.sample import sample_file
 
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("sampling", total=n)
         done = sample_file(
             prior, out, n=n, valid_only=valid_only, unique=unique, seed=seed, temperature=temperature, top_k=top_k,
-            top_p=top_p, prefix=prefix, scaffold=scaffold, precision=precision,
+            top_p=top_p, max_tokens=max_tokens, prefix=prefix, scaffold=scaffold, precision=precision,
             device=device, workers=workers, progress=lambda rows: bar.advance(task, rows),
         )  # fmt: skip
     dropped = [f"{done.dropped_invalid:,} invalid"] if valid_only or out.suffix.lower() == ".sdf" else []
     dropped += [f"{done.dropped_repeated:,} repeated"] if unique else []
     note = f"; dropped {' and '.join(dropped)}" if dropped else ""
     if done.cut:
-        note += f"; {done.cut:,} drawn {'was' if done.cut == 1 else 'were'} cut at {MAX_TOKENS} tokens, before the end"
+        note += f"; {done.cut:,} drawn {'was' if done.cut == 1 else 'were'} cut at {max_tokens} tokens, before the end"
     typer.echo(f"{done.written:,} of {done.drawn:,} drawn written to {out} ({done.valid:,} drawn are valid){note}")

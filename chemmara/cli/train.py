@@ -52,7 +52,9 @@ def train(
     layers: Annotated[int | None, typer.Option(help="number of layers [default: 3; transformer: 8]")] = None,
     width: Annotated[int | None, typer.Option(help="width of a transformer [default: 256]")] = None,
     heads: Annotated[int | None, typer.Option(help="attention heads of a transformer [default: 4]")] = None,
-    tokenizer: Annotated[str, typer.Option(help="smiles or selfies")] = "smiles",
+    tokenizer: Annotated[
+        str | None, typer.Option(help="smiles or selfies [default: smiles, or what --from has]")
+    ] = None,
     randomize: Annotated[
         bool, typer.Option(help="write each molecule in a random spelling, another one each epoch")
     ] = False,
@@ -80,10 +82,13 @@ def train(
     }  # fmt: skip
     names = TrainSettings.model_fields.keys() - {"policy"}
     given = {name: value for name, value in locals().items() if name in names}
+    if tokenizer is None:
+        del given["tokenizer"]
+    else:
+        TOKENIZERS[tokenizer]
     given_shape = {name: value for name, value in shape.items() if value is not None}
     table = given_shape if initial else expand_size({"name": "lstm", **given_shape})
     settings = check(TrainSettings, {**given, "policy": table}, "train")
-    TOKENIZERS[tokenizer]
     from chemmara.training.fit import train as run
 
     run(

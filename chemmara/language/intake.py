@@ -111,7 +111,7 @@ def _unusable(files: Sequence[str | Path], refusals: Refusals) -> UserError:
 
 def _lines(files: Sequence[str | Path], column: str | None) -> Iterator[Line]:
     for path in files:
-        for record in read_records(path, column):
+        for record in read_records(path, column, blanks=True):
             yield record.smiles, f"{Path(path).name} line {record.line}"
 
 
@@ -129,7 +129,7 @@ def _convert_chunk(chunk: list[Line], tokenizer: str, max_tokens: int, keep_as_w
         reading = read(text)
         example = f"{place}: {text[:60]}"
         if reading.molecule is None:
-            results.append((None, "not a valid molecule", example))
+            results.append((None, "not a valid molecule" if text else "empty or unreadable", example))
             continue
         canonical = reading.molecule.smiles
         try:

@@ -9,7 +9,7 @@ import os
 import platform
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -109,8 +109,9 @@ class RunDirectory:
         if changed:
             details = [each for key in changed if key != "scoring" for each in _details(key, before, table)]
             raise UserError(
-                f"'{self.path}' was begun with another config ({', '.join(changed)} differ{''.join(details)}); resume "
-                f"it with its own config, or choose another directory{own if change.text else ''}"
+                f"'{self.path}' was begun with another config ({', '.join(changed)} {_differ(changed)}"
+                f"{''.join(details)}); resume it with its own config, or choose another directory"
+                f"{own if change.text else ''}"
             )
         if change and not mended and not (self.finished and not self.goes_on(table)):
             raise UserError(
@@ -145,8 +146,8 @@ class RunDirectory:
             changed += ["threshold"] if table.get("threshold") != settings.head.threshold else []
             if changed:
                 raise UserError(
-                    f"'{self.root}' holds runs of another goal ({' and '.join(changed)} of '{other.path}' differ): "
-                    "they could not be compared; choose another directory with -o"
+                    f"'{self.root}' holds runs of another goal ({' and '.join(changed)} of "
+                    f"'{other.path}' {_differ(changed)}): they could not be compared; choose another directory with -o"
                 )
             if change and not mended:
                 raise UserError(
@@ -223,6 +224,10 @@ class MetricsFile:
                 os.fsync(stream.fileno())  # the checkpoint, which says how many rows there are, is on the disk as well
         except OSError as error:
             raise RunError(f"'{self.path}' could not be written: {error.strerror}") from None
+
+
+def _differ(names: Sequence[str]) -> str:
+    return "differ" if len(names) > 1 else "differs"
 
 
 def _step(row: Mapping[str, Any]) -> int:

@@ -19,6 +19,7 @@ from chemmara.interrupts import Interrupts
 from chemmara.optimization.directory import METRICS, MetricsFile, RunDirectory, now, versions
 from chemmara.optimization.goal import score_record
 from chemmara.optimization.learner import Learner, Steps
+from chemmara.optimization.notices import CutNotice
 from chemmara.optimization.screening import files_of
 from chemmara.optimization.seeds import read_seeds
 from chemmara.optimization.settings import RunSettings
@@ -105,8 +106,11 @@ def _run(
     for note in notes:
         watcher.say(note)
 
+    cut = CutNotice(head.max_tokens, watcher)
+
     def write_step(step: int, rows: Sequence[RunRow], metrics: dict[str, float]) -> None:
         ledger.write_step(directory.key, step, rows)
+        cut.look(step, rows)
         if metrics:
             metrics_file.append(metrics)
             watcher.step(metrics)

@@ -31,6 +31,7 @@ from chemmara.training.epochs import EpochTable, ProgressLine, Say
 from chemmara.training.likelihood import MAY_CHANGE, LikelihoodModule
 from chemmara.training.settings import TrainSettings
 from chemmara.training.stopping import EarlyStop
+from chemmara.wording import counted
 
 MADE_FROM = "made_from.json"
 LARGER_SHARES = (0.1, 0.2, 0.35, 0.5)  # tried in turn where the share asked for holds out no molecule
@@ -58,7 +59,10 @@ def train(
         return _follow(files, out, settings, validation)
     if weights.is_file() and resume:
         _check_finished(files, out, settings, validation)
-        say(f"{out} is finished: nothing to do; to train on from it: {settings.further.format(out=out)}")
+        say(
+            f"{out} is finished{_more_epochs(out, settings)}: nothing to do; to train on from it: "
+            f"{settings.further.format(out=out)}"
+        )
         return weights
     if (weights.is_file() or (out / "checkpoints").exists()) and not resume:
         raise UserError(f"'{out}' holds a training already; go on with --resume, or choose another directory")
@@ -90,6 +94,14 @@ def _check_finished(
     for name, was in before.items():
         if name not in MAY_CHANGE and name in now and now[name] != was:
             raise UserError(f"'{out}' holds a training with {name} = {was}, not {now[name]}; choose another directory")
+
+
+def _more_epochs(out: Path, settings: TrainSettings) -> str:
+    """Why more epochs than a finished training had are not added to it; '' where no more are asked for."""
+    done = find_prior(out).header()["history"].get("settings", {}).get("epochs", settings.epochs)
+    if settings.epochs <= done:
+        return ""
+    return f", {counted(done, 'epoch')} and not {settings.epochs}, over which its learning rate has fallen to its end"
 
 
 def _train(
@@ -131,6 +143,9 @@ def _inherit(settings: TrainSettings) -> TrainSettings:
     header = prior.header()
     own = {"name": header["architecture"], **header["parameters"]}
     policy = own | settings.policy
+    if "tokenizer" in settings.model_fields_set and settings.tokenizer != header["tokenizer"]:
+        own, other = header["tokenizer"], settings.tokenizer
+        raise UserError(f"prior '{settings.initial}' writes {own}; training cannot change it to {other}")
     if "size" in settings.policy:
         raise UserError(f"prior '{settings.initial}' has a size of its own; training cannot change it")
     for name, value in own.items():
@@ -160,7 +175,9 @@ def _fit(policy: Any, out: Path, table: EpochTable, stop: EarlyStop, progress: b
     )
     module = LikelihoodModule(policy, settings, corpus.mean_length, len(batches) * settings.epochs)
     last = out / "checkpoints" / LAST
-    table.say(f"{len(corpus):,} molecules, {len(corpus.vocabulary)} tokens, {len(batches):,} steps an epoch")
+    apart = f", {len(table.held_out):,} set aside for the validation loss" if table.held_out is not corpus else ""
+    shape = f"{len(corpus.vocabulary)} tokens, {len(batches):,} steps an epoch"
+    table.say(f"{len(corpus):,} molecules to learn from{apart}, {shape}")
     with quiet_lightning(), interrupts:
         trainer.fit(module, batches, ckpt_path=str(last) if last.exists() else None, weights_only=True)
         table.catch_up(trainer, module, len(batches))

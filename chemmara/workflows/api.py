@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import operator
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chemmara.config import plain
+from chemmara.errors import ConfigError, UserError
+from chemmara.optimization.watcher import Watcher
 from chemmara.policies.decoding import Decoding
 from chemmara.reporting.compare import Comparison, compare
 from chemmara.reporting.export import Exported, export, frame
@@ -19,8 +25,6 @@ from chemmara.workflows.optimize import optimize as optimize_config
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from chemmara.optimization.watcher import Watcher
 
 
 @dataclass(frozen=True)
@@ -60,18 +64,45 @@ def optimize(
     """Run every method of a config (a file or a table) with every seed and compare them.
 
     ``methods`` and ``seeds``: one or several. ``settings`` are dotted keys laid over the config and over every method,
-    ``{"oracle_budget": 500}``. Raises :class:`chemmara.errors.ConfigError` for a mistake in the config, before
+    ``{"oracle_budget": 500}``. ``watcher`` follows the run: a :class:`chemmara.Watcher` whose methods you override;
+    without one, what you should know comes as a Python warning. With the live table of the command line:
+
+        from rich.console import Console
+        from chemmara.cli.display import Display
+        with Display(Console()) as table:
+            cm.optimize("config.toml", watcher=table)
+
+    Raises :class:`chemmara.errors.ConfigError` for a mistake in the config, before
     anything is written.
     """
-    import json
-
-    assignments = [f"{key}={json.dumps(value)}" for key, value in (settings or {}).items()]
+    assignments = [_assignment(key, value) for key, value in (settings or {}).items()]
     methods = [methods] if isinstance(methods, str) else methods
-    seeds = [seeds] if isinstance(seeds, int) else seeds
     path = optimize_config(
-        config, out, methods=methods, seeds=seeds, assignments=assignments, resume=resume, watcher=watcher
-    )
+        config, out, methods=methods, seeds=None if seeds is None else _whole(seeds), assignments=assignments,
+        resume=resume, watcher=Notices() if watcher is None else watcher,
+    )  # fmt: skip
     return Results(path)
+
+
+class Notices(Watcher):
+    """Shows what the user should know, and nothing else, as Python warnings."""
+
+    def say(self, text: str) -> None:
+        warnings.warn(text, stacklevel=2)
+
+
+def _assignment(key: str, value: Any) -> str:
+    if value is None:
+        raise ConfigError(f"settings: {key} = None: a key that is to have no value is left out")
+    return f"{key}={json.dumps(value, default=plain, ensure_ascii=False)}"
+
+
+def _whole(seeds: Any) -> list[int]:
+    """One seed or several, also NumPy's."""
+    try:
+        return [operator.index(seed) for seed in (seeds if isinstance(seeds, Iterable) else [seeds])]
+    except TypeError:
+        raise UserError(f"seeds: one whole number or several (got {seeds!r})") from None
 
 
 class LoadedPrior:

@@ -16,6 +16,7 @@ from chemmara.optimization.settings import RunSettings, check_keys
 from chemmara.places import check_directory, make_directory
 from chemmara.scoring.cluster_settings import check_reachable
 from chemmara.scoring.executors import EXECUTORS
+from chemmara.wording import counted
 
 if TYPE_CHECKING:
     from chemmara.optimization.watcher import Watcher
@@ -99,6 +100,8 @@ def optimize(
             f"--retry-failed: the runs in '{out}' are finished and ask for no molecule again; with a larger "
             "oracle_budget they go on, and try what failed when it is sampled again"
         )
+    if resume and watcher is not None and not any(directory.begun for directory in directories):
+        watcher.say(f"there is nothing to go on with in '{out}': {counted(len(directories), 'run')} to begin")
     make_directory(out)
     with Interrupts() as interrupts, Ledger(out / LEDGER) as ledger:
         executor, made_from = None, None

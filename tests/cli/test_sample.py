@@ -93,6 +93,13 @@ def test_what_was_cut_off_is_written_and_said(tiny_prior: Path, tmp_path: Path) 
     assert f"; {len(cut)} drawn were cut at 160 tokens, before the end" in result.stdout
 
 
+def test_a_shorter_longest_sequence(tiny_prior: Path, tmp_path: Path) -> None:
+    result = invoke("sample", tiny_prior, "-n", 30, "--max-tokens", 3, "-o", tmp_path / "s.smi")
+    assert result.exit_code == 0, result.output
+    assert "drawn were cut at 3 tokens, before the end" in result.stdout
+    assert all(len(line) <= 12 for line in (tmp_path / "s.smi").read_text().splitlines())
+
+
 @pytest.mark.parametrize("scaffold", ["*c1ccncc1", "c1ccncc1"])
 def test_every_molecule_holds_the_scaffold(tiny_prior: Path, tmp_path: Path, scaffold: str) -> None:
     from rdkit import Chem

@@ -641,7 +641,7 @@ def test_a_run_that_was_begun_is_not_scored_on_by_something_else(config: Config,
     run({**table, "max_steps": 5}, tmp_path / "out", resume=True)
     assert json.loads((directory / "manifest.json").read_text())["score_before"] == manifest["score_before"]
     other = {"component": [{**table["scoring"]["component"][0], "weight": 2.0}, {"name": "qed"}]}
-    with pytest.raises(UserError, match=r"\(scoring differ\)"):
+    with pytest.raises(UserError, match=r"\(scoring differs\)"):
         run({**table, "scoring": other, "max_steps": 9}, tmp_path / "out", resume=True, retry_failed=True)
 
 

@@ -102,7 +102,15 @@ def test_training_lowers_the_validation_loss(run: Run, tmp_path: Path) -> None:
 def test_unusable_lines_are_said(run: Run, tmp_path: Path) -> None:
     said = run(tmp_path / "a", epochs=1)
     assert said[0] == "1 line left out: not a valid molecule (for example molecules.smi line 61: nonsense)"
+    assert said[1].startswith("57 molecules to learn from, 3 set aside for the validation loss, ")
     assert said[-2].startswith("epoch 1: loss ")
+
+
+def test_rows_without_a_molecule_are_said(run: Run, tmp_path: Path) -> None:
+    table = tmp_path / "m.csv"
+    table.write_text("SMILES,n\n" + "".join(f"{'C' * n},{n}\n" for n in range(1, 40)) + ",40\n")
+    said = run(tmp_path / "a", epochs=1, files=[table])
+    assert said[0] == "1 line left out: empty or unreadable (for example m.csv line 41: )"
 
 
 def test_the_same_settings_give_the_same_bits(run: Run, finished: Path, tmp_path: Path) -> None:
@@ -173,6 +181,8 @@ def test_a_finished_training_is_left_alone(run: Run, finished: Path, tmp_path: P
     before = content()
     (said,) = run(finished, resume=True)
     assert said.startswith(f"{finished} is finished: nothing to do; to train on from it: chemmara train DATA")
+    (said,) = run(finished, resume=True, epochs=9)
+    assert "epochs and not 9, over which its learning rate has fallen to its end: nothing to do; to train on" in said
     with pytest.raises(UserError, match="holds a training already; go on with --resume"):
         run(finished)
     with pytest.raises(UserError, match=r"holds a training with batch_size = .*, not 3; choose another directory"):
@@ -255,6 +265,8 @@ def test_a_training_can_begin_from_a_prior(run: Run, finished: Path, tmp_path: P
 def test_a_prior_to_begin_from_keeps_its_shape(run: Run, finished: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has hidden_size 16; training cannot change it to 32"):
         run(tmp_path / "a", initial=str(finished), policy={"hidden_size": 32})
+    with pytest.raises(UserError, match="writes smiles; training cannot change it to selfies"):
+        run(tmp_path / "a", initial=str(finished), tokenizer="selfies")
     with pytest.raises(UserError, match="chembI"):
         run(tmp_path / "a", initial="chembI")
     assert not (tmp_path / "a").exists()
