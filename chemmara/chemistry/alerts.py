@@ -2,7 +2,7 @@
 
 Deliberately few. A pattern is here because optimised generators write it and medicinal chemistry does not: chains of
 heteroatoms, charges that nothing holds, strained unsaturation, hydrates and their kin. Reactive or toxic groups that
-people do make on purpose (Michael acceptors, sulfonyl fluorides, nitro, hydrazides, disulfides, isothiocyanates) pass;
+people do make on purpose (Michael acceptors, nitro, hydrazides, disulfides, isothiocyanates) pass;
 catalogues such as PAINS are the ``alerts`` component of a score.
 
 >>> from chemmara.chemistry.molecules import read
@@ -55,6 +55,7 @@ ALERTS = (
     Alert("N-aminoiminium", "charge", "[#7X3+;!a;!$(*-[#8-])](-[#7;!a])=[#6]", "CC=[N+](C)NC"),
     Alert("iminium", "charge", "[#7X3+;H0;!a;!$(*-[#8-])]=[#6;!$([#6]~[#7;+0])]", "CC=[N+](C)C"),
     Alert("oxonium", "charge", "[O+]", "C[O+](C)C"),
+    Alert("alkoxide or alkyl amide anion", "charge", "[O-,N-;!$(*~[!#6]);!$(*-[#6;!X4])]", "CC[O-]"),
     Alert("three-membered cation", "charge", "[#7+,#8+,#16+;r3]", "C[N+]1(C)CC1"),
     # Chains of heteroatoms.
     Alert("peroxide", "O", "[#8]-[#8]", "CCOOCC"),
@@ -136,8 +137,12 @@ def traits(graph: Graph) -> set[str]:
 
 
 def first_alert(mol: Chem.Mol, graph: Graph | None = None) -> str | None:
-    """The name of the first alert that a molecule has, or None. ``graph``: the molecule taken apart, if it is."""
-    has = traits(graph or environments.graph(mol))
+    """The name of the first alert that a molecule has, however its acids and amines are charged, or None.
+
+    ``graph``: the molecule taken apart, if it is.
+    """
+    parts = graph or environments.graph(mol)
+    has, mol = traits(parts), environments.respell(mol, parts)
     for name, needs, loose, whole in _patterns():
         if needs in has and mol.HasSubstructMatch(loose) and (whole is None or mol.HasSubstructMatch(whole)):
             return name

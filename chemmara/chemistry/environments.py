@@ -48,7 +48,8 @@ class Graph:
     """A molecule as lists, a value an atom, with charges as if acids and amines were neutral.
 
     ``elements``: symbol, lower case if aromatic, '' for an explicit hydrogen (counted in ``hydrogens``). ``rings``: the
-    smallest rings. ``bonds``: lists of atom, neighbour and order, each bond in both directions.
+    smallest rings. ``bonds``: lists of atom, neighbour and order, each bond in both directions. ``respelled``: charges
+    were taken away.
     """
 
     elements: list[str]
@@ -56,6 +57,7 @@ class Graph:
     hydrogens: list[int]
     rings: tuple[tuple[int, ...], ...]
     bonds: tuple[list[int], list[int], list[float]]
+    respelled: bool = False
 
     def paired(self) -> set[int]:
         """The atoms that have a neighbour of the other charge."""
@@ -64,8 +66,9 @@ class Graph:
 
 def graph(mol: Chem.Mol) -> Graph:
     """What environments are made of. A proton is taken off a nitrogen cation that has one, and put on an anion of N, O,
-    S or Se; a sulfoxide written ``[S+][O-]`` becomes ``S=O``. Other atoms beside a charge of the other sign (nitro,
-    N-oxide, azide) stay as they are. So the spellings of ZINC and ChEMBL are one.
+    S or Se, unless it is that of an alcohol or an alkyl amine, which is no acid; a sulfoxide written ``[S+][O-]``
+    becomes ``S=O``. Other atoms beside a charge of the other sign (nitro, N-oxide, azide) stay as they are. So the
+    spellings of ZINC and ChEMBL are one.
     """
     elements: list[str] = []
     charges: list[int] = []
@@ -77,9 +80,28 @@ def graph(mol: Chem.Mol) -> Graph:
         charges.append(atom.GetFormalCharge())
         hydrogens.append(atom.GetTotalNumHs(True))
     bonds = _bonds(mol)
-    if any(charges):
-        _neutralise(elements, charges, hydrogens, bonds)
-    return Graph(elements, charges, hydrogens, mol.GetRingInfo().AtomRings(), bonds)
+    respelled = any(charges) and _neutralise(elements, charges, hydrogens, bonds)
+    return Graph(elements, charges, hydrogens, mol.GetRingInfo().AtomRings(), bonds, respelled)
+
+
+def respell(mol: Chem.Mol, parts: Graph) -> Chem.Mol:
+    """``mol`` with the charges, hydrogens and bond orders of its graph, for a search of patterns in it."""
+    if not parts.respelled:
+        return mol
+    if "" in parts.elements and (bare := Chem.RemoveHs(mol)).GetNumAtoms() < mol.GetNumAtoms():
+        return respell(bare, graph(bare))
+    neutral = Chem.RWMol(mol)
+    for atom, charge, hydrogens in zip(neutral.GetAtoms(), parts.charges, parts.hydrogens, strict=True):
+        if atom.GetFormalCharge() != charge:
+            atom.SetFormalCharge(charge)
+            atom.SetNoImplicit(True)
+            written = sum(near.GetAtomicNum() == 1 for near in atom.GetNeighbors())  # deuterium
+            atom.SetNumExplicitHs(max(0, hydrogens - written))
+    for i, j, order in zip(*parts.bonds, strict=True):
+        if order == 2.0 and (bond := neutral.GetBondBetweenAtoms(i, j)).GetBondType() == Chem.BondType.SINGLE:
+            bond.SetBondType(Chem.BondType.DOUBLE)
+    neutral.UpdatePropertyCache(strict=False)
+    return neutral
 
 
 def _bonds(mol: Chem.Mol) -> tuple[list[int], list[int], list[float]]:
@@ -98,7 +120,8 @@ def _paired(charges: list[int], bonds: tuple[list[int], list[int], list[float]])
 
 def _neutralise(
     elements: list[str], charges: list[int], hydrogens: list[int], bonds: tuple[list[int], list[int], list[float]]
-) -> None:
+) -> bool:
+    """Change the lists; whether anything was changed."""
     oxides: set[int] = set()
     for place, (i, j, order) in enumerate(zip(*bonds, strict=True)):
         ends = {elements[i], elements[j]}
@@ -107,9 +130,9 @@ def _neutralise(
             oxides |= {i, j}
     for i in oxides:
         charges[i] = 0
-    paired = _paired(charges, bonds)
+    paired, bases, changed = _paired(charges, bonds), _strong_bases(elements, charges, bonds), bool(oxides)
     for i, (element, charge) in enumerate(zip(elements, charges, strict=True)):
-        if i in paired:
+        if i in paired or i in bases:
             continue
         if charge > 0 and element in _BASIC:
             taken = min(charge, hydrogens[i])
@@ -119,6 +142,19 @@ def _neutralise(
             continue
         charges[i] -= taken
         hydrogens[i] -= taken
+        changed = changed or taken != 0
+    return changed
+
+
+def _strong_bases(elements: list[str], charges: list[int], bonds: tuple[list[int], list[int], list[float]]) -> set[int]:
+    """Anions of O and N whose neighbours are saturated carbons alone, as in an alkoxide."""
+    anions = {i for i, charge in enumerate(charges) if charge < 0 and elements[i] in ("O", "N")}
+    if not anions:
+        return anions
+    unsaturated = {i for i, _, order in zip(*bonds, strict=True) if order != 1.0}
+    beside = [(i, j) for i, j, _ in zip(*bonds, strict=True) if i in anions and elements[j]]
+    held = {i for i, j in beside if elements[j] != "C" or j in unsaturated}
+    return {i for i, _ in beside} - held
 
 
 def environments(mol: Chem.Mol) -> list[str]:

@@ -15,8 +15,8 @@ else:
 def murcko(mol: Chem.Mol) -> str:
     """Bemis-Murcko scaffold: rings, the linkers between them, and the atoms double-bonded to either, as SMILES.
 
-    Without stereo and isotopes, so that stereoisomers do not count as distinct scaffolds. An acyclic molecule has
-    none: ''. [Bemis and Murcko, J. Med. Chem. 1996, 39, 2887; exocyclic double bonds kept as RDKit does]
+    Without stereo, isotopes and atom maps, so that stereoisomers do not count as distinct scaffolds. An acyclic
+    molecule has none: ''. [Bemis and Murcko, J. Med. Chem. 1996, 39, 2887; exocyclic double bonds kept as RDKit does]
     """
     if mol.GetRingInfo().NumRings() == 0:
         return ""
@@ -44,6 +44,8 @@ def generic(mol: Chem.Mol) -> str:
 def _framework(mol: Chem.Mol) -> Chem.Mol:
     # MurckoScaffold.GetScaffoldForMol without its module, which imports far more than these three calls.
     framework = Chem.MurckoDecompose(mol)
+    for atom in framework.GetAtoms():
+        atom.SetAtomMapNum(0)
     framework.ClearComputedProps()
     framework.UpdatePropertyCache()
     return framework

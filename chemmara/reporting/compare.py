@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,23 +14,21 @@ from typing import TYPE_CHECKING, Any
 from chemmara.errors import RunError, UserError
 from chemmara.metrics.table import metric
 from chemmara.reporting.measures import COMPARED, Digest, digest, measure
-from chemmara.reporting.runs import Run, find_runs, read_manifest
+from chemmara.reporting.origins import collect, mixed, score_of
+from chemmara.reporting.runs import Run, read_manifest
 from chemmara.reporting.statistics import LEAST_SEEDS, holm, mann_whitney
-from chemmara.scoring.component import file_hash, placeless
-from chemmara.scoring.forests import FILE
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
 DEFAULT_THRESHOLD = 0.7
-NO_VALUE = ("retry", "on_failure", "path", "timeout", "start_timeout", "retries", "longest_wait", "poses")
-"""Keys of a component that decide no value, or not here."""
 TOO_FEW = "too few seeds"
 ALIKE = 1.1
 """Runs whose oracle calls differ by no more than this factor are of one length: a step may overshoot."""
 BEST = 100
 """Molecules that the metric top_100 is over, where a run has them."""
+BURDENS = tuple(name for name in COMPARED if name.startswith("burden_"))
 FILES = ("compare.csv", "compare_tests.csv", "compare.png")
 
 
@@ -133,7 +130,7 @@ def compare(
     ``thresholds`` (default: those of the runs' own configs, else 0.7) say what a hit is. ``progress`` is called with
     each run before it is read. Raises :class:`UserError` where a path holds no run, or a threshold is not finite.
     """
-    runs = _collect([paths] if isinstance(paths, (str, Path, Run)) else list(paths))
+    runs = collect([paths] if isinstance(paths, (str, Path, Run)) else list(paths))
     thresholds = [thresholds] if isinstance(thresholds, (int, float)) else thresholds
     wanted = thresholds or [run.threshold for run in runs if run.threshold is not None] or [DEFAULT_THRESHOLD]
     chosen = tuple(sorted(set(map(float, wanted))))
@@ -149,7 +146,8 @@ def compare(
     found = _summarise(chosen, records, tuple(digests))
     few = (f"no test between methods: that takes {LEAST_SEEDS} seeds of each",) if found.too_few_seeds else ()
     assumed = () if thresholds else _assumed(runs, chosen)
-    return replace(found, remarks=(*_remarks(digests), *assumed, *few))
+    unlike = tuple(f"the runs of '{method}' differ in {what}" for method, what in mixed(runs).items())
+    return replace(found, remarks=(*_remarks(digests), *unlike, *assumed, *few))
 
 
 def _assumed(runs: Sequence[Run], thresholds: Sequence[float]) -> tuple[str, ...]:
@@ -169,7 +167,8 @@ def _remarks(digests: Sequence[Digest]) -> tuple[str, ...]:
     if max(calls) > ALIKE * min(calls):
         remarks.append(
             f"the runs have {min(calls):,} to {max(calls):,} oracle calls: whoever has more of them finds more, and "
-            "only burdens and shares can be compared"
+            "only burdens and validity can be compared; a burden above the calls of the shortest run is tested as one "
+            "that was not reached"
         )
     scored = {each.run.name: sum(not math.isnan(score) for score in each.scores) for each in digests}
     if short := [f"'{name}' ({number})" for name, number in scored.items() if number < BEST]:
@@ -181,7 +180,7 @@ def _remarks(digests: Sequence[Digest]) -> tuple[str, ...]:
     kept = all("score" in manifest for manifest in manifests)
     scores: dict[str, str] = {}
     for folder, manifest in zip(folders, manifests, strict=True):
-        if score := json.dumps(manifest["score"]) if kept else _score_of(folder):
+        if score := json.dumps(manifest["score"]) if kept else score_of(folder):
             scores.setdefault(score, f"{folder}")
     mended = [
         f"'{folder}'" for folder, manifest in zip(folders, manifests, strict=True) if manifest.get("score_before")
@@ -199,53 +198,12 @@ def _remarks(digests: Sequence[Digest]) -> tuple[str, ...]:
     return tuple(remarks)
 
 
-def _score_of(directory: Path) -> str:
-    """The [scoring] table of a run's config as text, without what decides no value; '' where there is none."""
-    try:
-        table = tomllib.loads((directory / "config.toml").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return ""
-    parts = table.get("scoring", {}).get("component", [])
-    bare = [{k: placeless(v, _content) for k, v in part.items() if k not in NO_VALUE} for part in parts]
-    return json.dumps([table.get("scoring", {}).get("aggregation"), bare], sort_keys=True, default=str)
-
-
-def _content(path: Path) -> str:
-    """What is in a file, or its name where it is not here: a score is the same one on another machine."""
-    files = [file for file in (path, path / FILE) if file.is_file()]
-    return file_hash(files[0]) if files else path.name
-
-
-def _collect(paths: Sequence[str | Path | Run]) -> list[Run]:
-    """The runs of all paths, each once; two methods of one name are told apart by where they come from."""
-    found: dict[tuple[Path, str], Run] = {}
-    for path in paths:
-        for run in [path] if isinstance(path, Run) else find_runs(path):
-            found.setdefault((run.source.resolve(), run.name), run)
-    runs = list(found.values())
-    if not runs:
-        raise UserError("nothing to compare: name at least one run")
-    for origin in (_folder_name, _folder_path):
-        names = [run.name for run in runs]
-        doubled = {run.method for run in runs if names.count(run.name) > 1}
-        runs = [replace(run, method=f"{origin(run)}/{run.method}") if run.method in doubled else run for run in runs]
-    return runs
-
-
-def _folder_path(run: Run) -> str:
-    """The output directory of a run, or the folder of a table."""
-    parents = run.source.resolve().parents
-    return str(parents[2] if run.directory is not None and run.source.parent == run.directory else parents[0])
-
-
-def _folder_name(run: Run) -> str:
-    return Path(_folder_path(run)).name
-
-
 def _summarise(thresholds: tuple[float, ...], records: list[dict[str, Any]], digests: tuple[Digest, ...]) -> Comparison:
     import pandas as pd
 
     methods = list(dict.fromkeys(record["method"] for record in records))
+    calls = [record["oracle_calls"] for record in records]
+    shortest = min(calls) if max(calls) > ALIKE * min(calls) else math.inf
     table: list[dict[str, Any]] = []
     tests: list[dict[str, Any]] = []
     for threshold in thresholds:
@@ -259,11 +217,16 @@ def _summarise(thresholds: tuple[float, ...], records: list[dict[str, Any]], dig
                 row[f"{name}_mean"], row[f"{name}_sd"] = mean_and_sd(by_method[method])
             table.append(row)
         for name in COMPARED:
-            tests += _tests(threshold, name, values[name])
+            tests += _tests(threshold, name, _reached(values[name], shortest) if name in BURDENS else values[name])
     columns = ["threshold", "metric", "method_a", "method_b", "seeds_a", "seeds_b", "u", "p", "p_holm", "note"]
     return Comparison(
         thresholds, pd.DataFrame(table), pd.DataFrame(tests, columns=columns), pd.DataFrame(records), digests
     )
+
+
+def _reached(values: dict[str, list[float]], calls: float) -> dict[str, list[float]]:
+    """Burdens as far as every run could have reached them: a longer run is not better for having had the calls."""
+    return {name: [each if each <= calls else math.inf for each in found] for name, found in values.items()}
 
 
 def mean_and_sd(values: Sequence[float]) -> tuple[float, float]:

@@ -159,6 +159,7 @@ def read_rows(path: Path, only: tuple[str, str] | None = None) -> Iterator[RunRo
     refused, scored = "", False
     for index, cells in enumerate(list_rows(path)):
         score, step = decimal(cells[score_at], delimiter), cells[step_at] if step_at is not None else ""
+        score = score if math.isfinite(score) else math.nan
         scored = scored or not math.isnan(score)
         refused = refused or (cells[score_at] if math.isnan(score) and not _blank(cells[score_at]) else "")
         row = _foreign_row(index, cells[smiles_at], cells[score_at], score, step)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 else:
     np = lazy("numpy")
 
+DIGITS = 12
+"""Of a total: three components at 0.7 are 0.7, and not below a threshold of 0.7 by what rounding left."""
+
 AGGREGATIONS: Registry[Aggregation] = Registry("aggregation", ())
 
 
@@ -68,4 +71,4 @@ def aggregate(name: str, scores: Array, weights: Array, filters: Array) -> Array
         total = total * row
     # NaN ** 0 is 1, so a failed component of weight 0 has to be put back.
     failed = np.isnan(scores).any(axis=0) | np.isnan(filters).any(axis=0)
-    return np.where(failed, np.nan, np.clip(total, 0.0, 1.0))
+    return np.where(failed, np.nan, np.clip(total.round(DIGITS), 0.0, 1.0))

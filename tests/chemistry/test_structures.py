@@ -131,3 +131,7 @@ def test_poses_are_read_with_their_coordinates(tmp_path: Path) -> None:
     for name, reason in (("flat.sdf", "no 3D"), ("bad.sdf", "cannot be read"), ("none.sdf", "does not exist")):
         with pytest.raises(ConfigError, match=f"here: .*{reason}"):
             conformers.read_pose(tmp_path / name, "here")
+
+
+def test_a_scaffold_has_no_atom_maps() -> None:
+    assert scaffolds.murcko(mol("C[c:3]1[cH:1]cccc1")) == scaffolds.murcko(mol("Cc1ccccc1")) == "c1ccccc1"

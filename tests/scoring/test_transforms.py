@@ -142,6 +142,14 @@ def test_totals_stay_in_the_unit_interval(
         assert np.array_equal(aggregate(name, broken, np.array(weights), nothing)[1:], total[1:])
 
 
+@pytest.mark.parametrize("name", ["geometric_mean", "arithmetic_mean"])
+@pytest.mark.parametrize("score", [0.5, 0.6, 0.7, 0.8, 0.9])
+@pytest.mark.parametrize("number", [2, 3, 4, 7])
+def test_equal_scores_reach_a_threshold_that_is_equal_to_them(name: str, score: float, number: int) -> None:
+    total = aggregate(name, np.full((number, 1), score), np.ones(number), np.empty((0, 1)))
+    assert total[0] == score
+
+
 def test_aggregation_by_hand() -> None:
     scores, weights, none = np.array([[0.25], [1.0]]), np.array([1.0, 3.0]), np.ones((0, 1))
     assert aggregate("geometric_mean", scores, weights, none) == pytest.approx([0.25**0.25])

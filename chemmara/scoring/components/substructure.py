@@ -141,11 +141,20 @@ def _read_alerts(path: Path, where: str) -> list[tuple[str, str, str]]:
     return found
 
 
+def _distinct(names: list[Catalogue]) -> list[Catalogue]:
+    """Each catalogue once: PAINS holds PAINS_A, and CHEMBL all of CHEMBL_*, whose alerts would count twice.
+
+    >>> _distinct(["BRENK", "PAINS_A", "PAINS", "BRENK", "CHEMBL_BMS"])
+    ['BRENK', 'PAINS', 'CHEMBL_BMS']
+    """
+    return [name for name in dict.fromkeys(names) if (whole := name.partition("_")[0]) == name or whole not in names]
+
+
 def _catalogue(names: list[Catalogue]) -> Any:
     from rdkit.Chem import FilterCatalog
 
     settings = FilterCatalog.FilterCatalogParams()
-    for name in names:
+    for name in _distinct(names):
         settings.AddCatalog(FilterCatalog.FilterCatalogParams.FilterCatalogs.names[name])
     return FilterCatalog.FilterCatalog(settings)
 

@@ -257,7 +257,7 @@ def figure(found: Results) -> Figure:
     """The first two metrics: a panel per task over the calls where there are several, else bars of tasks by method."""
     from matplotlib.figure import Figure
 
-    names = found.metrics[:2]
+    names = found.suite.headline[:2]
     tasks = [task.name for task in found.plan.tasks]
     if len(found.plan.calls) > 1:
         drawn = Figure(figsize=(3.4 * len(tasks), 3.0 * len(names)), layout="constrained")

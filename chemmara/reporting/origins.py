@@ -1,0 +1,121 @@
+"""Which runs are compared: found at paths, each once, and told apart where one name stands for two things."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from chemmara.config import Table
+from chemmara.errors import UserError
+from chemmara.reporting.runs import Run, find_runs, read_manifest
+from chemmara.scoring.component import file_hash, placeless
+from chemmara.scoring.forests import FILE
+
+NO_VALUE = ("retry", "on_failure", "path", "timeout", "start_timeout", "retries", "longest_wait", "poses")
+"""Keys of a component that decide no value, or not here."""
+APART = ("seed", "execution", "failure", "oracle_budget", "max_steps", "max_hits", "prior", "agent", "scoring")
+"""Keys of a config in which runs of one method may differ; the score and the weights are told by their contents."""
+
+
+def collect(paths: Sequence[str | Path | Run]) -> list[Run]:
+    """The runs of all paths, each once. Two methods of one name are told apart by where they come from: those that have
+    a seed in common, and those of other settings or another score, whose figures are no sample of one thing."""
+    found: dict[tuple[Path, str], Run] = {}
+    for path in paths:
+        for run in [path] if isinstance(path, Run) else find_runs(path):
+            found.setdefault((run.source.resolve(), run.name), run)
+    runs = list(found.values())
+    if not runs:
+        raise UserError("nothing to compare: name at least one run")
+    for origin in (_folder_name, _folder_path):
+        names = [run.name for run in runs]
+        doubled = {run.method for run in runs if names.count(run.name) > 1}
+        for method in mixed(runs):
+            if len({origin(run) for run in runs if run.method == method}) > 1:
+                doubled.add(method)
+        runs = [replace(run, method=f"{origin(run)}/{run.method}") if run.method in doubled else run for run in runs]
+    return runs
+
+
+def mixed(runs: Sequence[Run]) -> dict[str, str]:
+    """The methods whose runs differ in more than seed, length and machine, with the first difference."""
+    first: dict[str, tuple[Run, Table]] = {}
+    found: dict[str, str] = {}
+    for run in runs:
+        if run.directory is None:
+            continue
+        settings = _settings(run.directory)
+        one, before = first.setdefault(run.method, (run, settings))
+        difference = next(_differences(before, settings), "") if one is not run else ""
+        if difference and run.method not in found:
+            found[run.method] = f"{difference} ('{one.directory}' and '{run.directory}')"
+    return found
+
+
+def _settings(directory: Path) -> Table:
+    """What a method is, and its goal: the config with files by name, weights and score by content."""
+    manifest, config = read_manifest(directory), _config(directory)
+    table = {key: _placed(value) for key, value in config.items() if key not in APART}
+    for key in ("score", "prior_sha256", "agent_sha256"):
+        if key in manifest:
+            table[key] = manifest[key]
+    if "score" not in manifest:
+        table["scoring"] = score_of(directory)
+    return {"version": manifest.get("versions", {}).get("chemmara", ""), **table}
+
+
+def _differences(one: Mapping[str, Any], other: Mapping[str, Any], place: str = "") -> Iterator[str]:
+    """The keys in which two tables differ. One that only a newer version writes down is no difference."""
+    alike = place or one.get("version") == other.get("version")
+    for key in sorted((one.keys() | other.keys()) - {"version"}):
+        where = f"{place}{key}"
+        if key not in one or key not in other:
+            if alike and key not in ("score", "scoring", "prior_sha256", "agent_sha256"):
+                yield where
+        elif isinstance(one[key], Mapping) and isinstance(other[key], Mapping):
+            yield from _differences(one[key], other[key], f"{where}.")
+        elif one[key] != other[key]:
+            yield where
+
+
+def _placed(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _placed(each) for key, each in value.items()}
+    return placeless(value, lambda path: path.name)
+
+
+def score_of(directory: Path) -> str:
+    """The [scoring] table of a run's config as text, without what decides no value; '' where there is none."""
+    scoring = _config(directory).get("scoring", {})
+    if not scoring:
+        return ""
+    parts = scoring.get("component", [])
+    bare = [{k: placeless(v, _content) for k, v in part.items() if k not in NO_VALUE} for part in parts]
+    return json.dumps([scoring.get("aggregation"), bare], sort_keys=True, default=str)
+
+
+def _config(directory: Path) -> Table:
+    try:
+        return tomllib.loads((directory / "config.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _content(path: Path) -> str:
+    """What is in a file, or its name where it is not here: a score is the same one on another machine."""
+    files = [file for file in (path, path / FILE) if file.is_file()]
+    return file_hash(files[0]) if files else path.name
+
+
+def _folder_path(run: Run) -> str:
+    """The output directory of a run, or the folder of a table."""
+    parents = run.source.resolve().parents
+    return str(parents[2] if run.directory is not None and run.source.parent == run.directory else parents[0])
+
+
+def _folder_name(run: Run) -> str:
+    return Path(_folder_path(run)).name
