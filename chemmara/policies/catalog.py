@@ -80,7 +80,10 @@ def find_prior(where: str | Path) -> Prior:
         for candidate in (path / WEIGHTS, path / "agent" / WEIGHTS):
             if candidate.is_file():
                 return Prior(path.name, candidate)
-        raise UserError(f"directory '{path}' holds no prior (no {WEIGHTS})")
+        near = [each for depth in ("*", "*/*") for each in path.glob(f"{depth}/agent/{WEIGHTS}")]
+        agents = sorted(each.parent.parent for each in near)
+        hint = f"; it holds runs with agents: '{agents[0]}'{_more(len(agents) - 1)}" if agents else ""
+        raise UserError(f"directory '{path}' holds no prior (no {WEIGHTS}){hint}")
     if path.is_file():
         if path.suffix.lower() == ".prior" and zipfile.is_zipfile(path):
             raise UserError(
@@ -90,6 +93,10 @@ def find_prior(where: str | Path) -> Prior:
         return Prior(path.stem, path)
     hint = nearest(str(where), by_name)
     raise UserError(f"unknown prior '{where}': neither a bundled prior nor a file or directory{hint}")
+
+
+def _more(number: int) -> str:
+    return f" and {number} more" if number else ""
 
 
 def _read_header(path: Path) -> dict[str, Any]:

@@ -118,6 +118,9 @@ def test_a_prior_is_found_by_name_directory_run_and_file(
     assert [prior.name for prior in catalog.bundled()] == ["prior"]
     assert find_prior("prior").path == find_prior(saved).path == find_prior(saved.parent).path == saved
     assert find_prior(run).path == run / "agent" / "policy.safetensors"
+    nested = tmp_path / "results" / "mara" / "seed-3"
+    save_policy(policy, nested / "agent" / "policy.safetensors")
+    refused(tmp_path / "results", "holds no prior", f"; it holds runs with agents: '{nested}'")
     refused("pior", "unknown prior 'pior'", "did you mean 'prior'?")
 
 
