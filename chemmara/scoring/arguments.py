@@ -1,7 +1,8 @@
-"""The arguments of an outside program: files among them are found beside the config and stand by their content.
+"""The arguments of what is not ours: files among them are found beside the config and stand by their content.
 
 A file is an argument of its own or follows the ``=`` of an option. Which arguments are files is decided once, when a
-config is read: those are absolute from then on. What the program writes, such as a log, is ``unwatched``.
+config is read: those are absolute from then on. What the program writes, such as a log, is ``unwatched``; further files
+that its values depend on, such as what a script reads, are ``watched``.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chemmara.errors import ConfigError, nearest
-from chemmara.scoring.component import file_hash
+from chemmara.scoring.component import file_hash, locate
 
 UNWATCHED = "arguments that name what the program itself writes, such as a log: their content is of no account"
+WATCHED = "further files that the values depend on, such as what a script reads: a change makes another oracle"
 OWN_FILE = "a file that a program itself writes belongs into unwatched"
 """The remedy that stands beside a refusal because of a changed file."""
 
@@ -52,6 +54,24 @@ def check_unwatched(arguments: Sequence[str], unwatched: Sequence[str] | None, w
         if name not in names:
             hint = nearest(name, (Path(each).name for each in names))
             raise ConfigError(f"{where}.unwatched[{index}]: '{name}' is none of the arguments{hint}")
+
+
+def located_files(watched: Sequence[Path] | None, folder: Path) -> list[Path] | None:
+    """``watched`` made absolute: beside the config, or in the working directory."""
+    return None if watched is None else [locate(path, folder) for path in watched]
+
+
+def check_watched(watched: Sequence[Path] | None, where: str) -> None:
+    """Raise ConfigError for one that is no file."""
+    for index, path in enumerate(watched or ()):
+        if not _is_file(path):
+            what = "is a folder; name the files in it" if path.is_dir() else "does not exist"
+            raise ConfigError(f"{where}.watched[{index}]: file '{path}' {what}")
+
+
+def contents(watched: Sequence[Path] | None) -> list[list[str]]:
+    """What the files stand for among all that values depend on: their names and contents."""
+    return [[path.name, file_hash(path)] for path in watched or ()]
 
 
 def readings(argument: str) -> list[tuple[str, str]]:

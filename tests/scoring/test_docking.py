@@ -279,6 +279,11 @@ def test_files_among_the_options_count_by_content(
         before = spec(unwatched=["mine.log"]).key
         (tmp_path / name).write_text("two")
         assert spec(unwatched=["mine.log"]).key != before
+    (tmp_path / "maps.fld").write_text("one")  # that dock.cfg leads to
+    before = spec(watched=["maps.fld"]).key
+    assert before != spec().key
+    (tmp_path / "maps.fld").write_text("two")
+    assert spec(watched=["maps.fld"]).key != before
 
 
 def test_what_does_not_change_values_is_not_in_the_key(receptor: Path, tmp_path: Path) -> None:

@@ -136,3 +136,32 @@ def test_keys_of_what_has_no_such_file_stay_what_they_were(tmp_path: Path) -> No
 
 
 KEY = "6281c02fabbae70b02625656de2c4bda4be3d581fd3ad394747503dbcc701a35"
+
+
+def test_a_watched_file_is_part_of_the_oracle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that a script opens by itself, found beside the config from anywhere."""
+    in_folder(tmp_path, monkeypatch, model="one")
+    without = key(tmp_path, "oracle.py")
+    before = key(tmp_path, "oracle.py", watched=["model"])
+    assert before != without
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    settings = ScoringSettings.parse(scoring("oracle.py", watched=["model"]), folder=tmp_path)
+    assert settings.components[0].spec.key == before
+    assert ScoringSettings.parse(settings.to_table()) == settings
+    (tmp_path / "model").write_text("two")
+    assert key(tmp_path, "oracle.py", watched=["model"]) != before
+    for wrong, message in (("modle", "does not exist"), (".", "is a folder; name the files in it")):
+        with pytest.raises(ConfigError, match=rf"watched\[0\]: file '.*' {message}"):
+            key(tmp_path, "oracle.py", watched=[wrong])
+
+
+def test_a_watched_file_that_changes_in_mid_run_ends_it_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_folder(tmp_path, monkeypatch, model="one")
+    score = ScoringFunction(scoring(tmp_path / "oracle.py", "exit", watched=[str(tmp_path / "model")]))
+    assert score(["CCO"]).raw["executable"].tolist() == [3]
+    (tmp_path / "model").write_text("two")
+    with pytest.raises(RunError, match=r"'model' has changed since the run began"):
+        score(["[Fe]"])

@@ -16,7 +16,18 @@ from chemmara.chemistry.molecules import Molecule
 from chemmara.config import Parameters
 from chemmara.errors import ConfigError, RunError
 from chemmara.scoring import protocol
-from chemmara.scoring.arguments import OWN_FILE, UNWATCHED, check_unwatched, content, located, to_be_written
+from chemmara.scoring.arguments import (
+    OWN_FILE,
+    UNWATCHED,
+    WATCHED,
+    check_unwatched,
+    check_watched,
+    content,
+    contents,
+    located,
+    located_files,
+    to_be_written,
+)
 from chemmara.scoring.component import COMPONENTS, Component
 from chemmara.scoring.evaluation import Evaluation
 from chemmara.scoring.programs import Program, ProgramEnded, ProgramLate
@@ -35,6 +46,7 @@ class ExecutableParameters(Parameters):
     start_timeout: float = Field(120.0, gt=0, description="seconds until the program has answered the first line")
     revision: str = Field("", description="a text of yours, to be changed when the program's values change")
     unwatched: list[str] | None = Field(None, description=UNWATCHED)
+    watched: list[Path] | None = Field(None, description=WATCHED)
 
 
 @COMPONENTS.register("executable", ExecutableParameters)
@@ -64,7 +76,8 @@ class Executable(Component):
             what = "is not executable" if Path(parameters.command[0]).is_file() else "is no program that can be found"
             raise ConfigError(f"{where}.command: '{parameters.command[0]}' {what}")
         check_unwatched(parameters.command[1:], parameters.unwatched, where)
-        self._contents = self._read_command()
+        check_watched(parameters.watched, where)
+        self._contents, self._watched = self._read_command(), contents(parameters.watched)
 
     @classmethod
     def resolve(cls, parameters: ExecutableParameters, folder: Path) -> ExecutableParameters:
@@ -77,12 +90,18 @@ class Executable(Component):
         found = [located(part, parameters.unwatched, folder, Path.cwd()) for part in arguments]
         unwatched = to_be_written(found, parameters.unwatched)
         return parameters.model_copy(
-            update={"command": [located(program, None, folder, here), *found], "unwatched": unwatched}
+            update={
+                "command": [located(program, None, folder, here), *found],
+                "unwatched": unwatched,
+                "watched": located_files(parameters.watched, folder),
+            }
         )
 
     def identity(self) -> dict[str, Any]:
-        """The command, files in it by name and content, the endpoint and the user's revision; no time limit."""
-        return {"command": self._contents, "endpoint": self.endpoint, "revision": self.parameters.revision}
+        """The command, files in it and watched ones by name and content, the endpoint and the user's revision; no time
+        limit."""
+        more = {"watched": self._watched} if self._watched else {}
+        return {"command": self._contents, "endpoint": self.endpoint, "revision": self.parameters.revision, **more}
 
     def prepare(self) -> None:
         self._running()
@@ -171,7 +190,10 @@ class Executable(Component):
 
     def _check_unchanged(self) -> None:
         """Raise RunError where a program to be started is not the one that the values are stored under."""
-        for part, before, now in zip(self.parameters.command, self._contents, self._read_command(), strict=True):
+        watched = self.parameters.watched or []
+        parts = [*self.parameters.command, *map(str, watched)]
+        then = [*self._contents, *self._watched]
+        for part, before, now in zip(parts, then, [*self._read_command(), *contents(watched)], strict=True):
             if now != before:
                 raise RunError(
                     f"{self.where}.command: '{Path(part).name}' has changed since the run began, and is another oracle "

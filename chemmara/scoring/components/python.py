@@ -17,8 +17,20 @@ from pydantic import Field, field_validator
 from chemmara.chemistry.molecules import Molecule
 from chemmara.config import Parameters
 from chemmara.errors import ConfigError, nearest
+from chemmara.scoring.arguments import (
+    UNWATCHED,
+    WATCHED,
+    check_unwatched,
+    check_watched,
+    content,
+    contents,
+    located,
+    located_files,
+    to_be_written,
+)
 from chemmara.scoring.component import COMPONENTS, Component, failure, file_hash
 from chemmara.scoring.evaluation import Evaluation
+from chemmara.scoring.imports import imported
 
 
 class PythonParameters(Parameters):
@@ -27,6 +39,8 @@ class PythonParameters(Parameters):
     function: str = Field(description="module:function, for example my_scores:solubility")
     kwargs: dict[str, Any] = Field(default_factory=dict, description="keyword arguments passed on to the function")
     path: Path | None = Field(None, description="folder searched first for the module; default: the config's own")
+    unwatched: list[str] | None = Field(None, description=UNWATCHED)
+    watched: list[Path] | None = Field(None, description=WATCHED)
 
     @field_validator("function")
     @classmethod
@@ -45,6 +59,20 @@ class PythonParameters(Parameters):
         return table
 
 
+def _each_text(value: Any, change: Callable[[str], Any]) -> Any:
+    if isinstance(value, dict):
+        return {key: _each_text(each, change) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_each_text(each, change) for each in value]
+    return change(value) if isinstance(value, str) else value
+
+
+def _texts(value: Any) -> list[str]:
+    found: list[str] = []
+    _each_text(value, found.append)
+    return found
+
+
 def _has_null(value: Any) -> bool:
     if isinstance(value, dict):
         return any(_has_null(each) for each in value.values())
@@ -58,7 +86,8 @@ class PythonFunction(Component):
     The module is looked for in ``path``, in the working directory, then among the installed packages. A value may
     depend on nothing but its SMILES and ``kwargs``. Where the call raises, each molecule of the batch is called alone;
     return None for a molecule that fails to avoid that. Values outside [0, 1] need a transform, else they are failures.
-    Stored values are used again until the file of the module changes.
+    Stored values are used again until the module changes, one beside it that it imports, a file named in ``kwargs`` (it
+    is found beside the config) or one that is ``watched``.
     """
 
     parameters: PythonParameters
@@ -76,17 +105,35 @@ class PythonFunction(Component):
             hint = nearest(function, names)
             raise ConfigError(f"{where}.function: module '{name}' has no function '{function}'{hint}")
         self._function: Callable[..., Any] = found
+        check_unwatched(_texts(parameters.kwargs), parameters.unwatched, where)
+        check_watched(parameters.watched, where)
 
     @classmethod
     def resolve(cls, parameters: PythonParameters, folder: Path) -> PythonParameters:
         path = folder if parameters.path is None else folder / parameters.path
-        return parameters.model_copy(update={"path": path.absolute()})
+        unwatched = parameters.unwatched
+        kwargs = _each_text(parameters.kwargs, lambda text: located(text, unwatched, folder, Path.cwd()))
+        updates = {
+            "path": path.absolute(),
+            "kwargs": kwargs,
+            "unwatched": to_be_written(_texts(kwargs), unwatched),
+            "watched": located_files(parameters.watched, folder),
+        }
+        return parameters.model_copy(update=updates)
 
     def identity(self) -> dict[str, Any]:
-        """The function, its arguments and the text of its module; where the module lies does not matter."""
-        file = getattr(self._module, "__file__", None)
-        table = self.parameters.model_dump(mode="json", exclude={"path"})
-        return {**table, "module": file_hash(Path(file)) if file else ""}
+        """The function, its arguments, and what is in its module, in those beside it that it imports, and in files
+        among the arguments or watched; where they lie does not matter."""
+        given, file = self.parameters, getattr(self._module, "__file__", None)
+        table = {
+            "function": given.function,
+            "kwargs": _each_text(given.kwargs, lambda text: content(text, given.unwatched)),
+            "module": file_hash(Path(file)) if file else "",
+        }
+        beside = imported(Path(file), self._folders) if file else {}
+        if beside:
+            table["imports"] = {name: file_hash(path) for name, path in beside.items()}
+        return {**table, "watched": contents(given.watched)} if given.watched else table
 
     def _score(self, molecules: Sequence[Molecule]) -> Sequence[Any]:
         try:

@@ -17,7 +17,17 @@ from chemmara.chemistry.molecules import Molecule, inchikey
 from chemmara.chemistry.protonation import RULES_VERSION, Protonation
 from chemmara.config import Parameters
 from chemmara.errors import ConfigError, RunError
-from chemmara.scoring.arguments import UNWATCHED, check_unwatched, content, located, to_be_written
+from chemmara.scoring.arguments import (
+    UNWATCHED,
+    WATCHED,
+    check_unwatched,
+    check_watched,
+    content,
+    contents,
+    located,
+    located_files,
+    to_be_written,
+)
 from chemmara.scoring.component import COMPONENTS, Component, file_hash, locate
 from chemmara.scoring.docking.box import MAX_EDGE, Box, box_around, check_box, read_receptor
 from chemmara.scoring.docking.engines import DockingFailed, Engine, ExecutableEngine, PackageEngine, Search
@@ -66,6 +76,7 @@ class VinaParameters(Parameters):
         default_factory=list, description="more options for the executable; files beside the config are found"
     )
     unwatched: list[str] | None = Field(None, description=UNWATCHED)
+    watched: list[Path] | None = Field(None, description=WATCHED)
 
 
 @COMPONENTS.register("vina", VinaParameters)
@@ -88,6 +99,7 @@ class Vina(Component):
         super().__init__(parameters, where)
         _check_programs(parameters, where)
         check_unwatched(parameters.arguments, parameters.unwatched, where)
+        check_watched(parameters.watched, where)
         text, atoms = read_receptor(parameters.receptor, f"{where}.receptor")
         box = _box(parameters, where)
         check_box(box, atoms, where)
@@ -111,6 +123,7 @@ class Vina(Component):
             updates["executable"] = str((folder / parameters.executable).absolute())
         found = [located(part, parameters.unwatched, folder, Path.cwd()) for part in parameters.arguments]
         updates |= {"arguments": found, "unwatched": to_be_written(found, parameters.unwatched)}
+        updates["watched"] = located_files(parameters.watched, folder)
         return parameters.model_copy(update=updates)
 
     def identity(self) -> dict[str, Any]:
@@ -127,11 +140,14 @@ class Vina(Component):
             "poses",
             "executable",
             "unwatched",
+            "watched",
         }
         program = shutil.which(given.executable) if given.executable else None
+        watched = {"watched": contents(given.watched)} if given.watched else {}
         rules = {"protonation_rules": RULES_VERSION} if given.protonation == "physiological" else {}
         return {
             **rules,
+            **watched,
             **given.model_dump(mode="json", exclude=left_out),
             "arguments": [content(part, given.unwatched) for part in given.arguments],
             "receptor": hashlib.sha256(search.receptor.encode()).hexdigest(),
