@@ -29,6 +29,17 @@ class Entry(Generic[T]):
     item: T
     parameters: type[Parameters]
 
+    def built(self, parameters: Any, where: str) -> Any:
+        """The implementation made from its parameters.
+
+        Raises :class:`ConfigError` that begins with the place, where the constructor's begins with the key.
+        """
+        make: Any = self.item
+        try:
+            return make(parameters)
+        except ConfigError as error:
+            raise ConfigError(f"{where}.{error}") from None
+
     @property
     def summary(self) -> str:
         """The first line of the implementation's docstring, for tables."""

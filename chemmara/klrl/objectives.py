@@ -67,6 +67,8 @@ class Learned:
 class LossOutput:
     """``loss``: a scalar with a graph. ``logs``: plain numbers for the metrics, empty if no row counted.
 
+    A name of the objective's own, such as ``spread``, is the column ``objective_spread`` of metrics.csv.
+
     ``objective`` in the logs is the batch's estimate of E_pi[R] - beta KL(pi || pi_ref), in reward units. (For
     ``forward_kl`` too: k3's value estimates that divergence, its gradient descends the other one.)
     """

@@ -1,4 +1,8 @@
-"""The columns of metrics.csv, each named and explained once; docs and report are made from this table."""
+"""The columns of metrics.csv, each named and explained once; docs and report are made from this table.
+
+What an objective logs beyond :data:`LOGGED` comes after these columns, in one of its own that begins with :data:`LOG`:
+it can then neither be lost nor be taken for another figure.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,12 @@ from chemmara.optimization.screening import SCREENS
 
 REFUSED = "refused_"
 """Begins the column of each screen rule."""
+
+LOG = "objective_"
+"""Begins the column of each number that an objective logs under a name of its own."""
+
+LOGGED = ("objective", "clamped_share", "log_z")
+"""The names of an objective's logs that have a column here."""
 
 COLUMNS: dict[str, str] = {
     "step": "number of the step, from 1; the seed molecules, step 0 of molecules.csv, have no row",

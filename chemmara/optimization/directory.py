@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import os
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import chemmara
 from chemmara.config import Table
 from chemmara.errors import RunError, UserError
-from chemmara.optimization.columns import COLUMNS
+from chemmara.optimization.columns import COLUMNS, LOG, REFUSED
 from chemmara.optimization.goal import changed_contents, own_file_hint, score_change
 
 if TYPE_CHECKING:
@@ -202,24 +203,40 @@ def write_whole(path: Path, text: str) -> None:
 
 
 class MetricsFile:
-    """metrics.csv: a row a step, appended; on resume the rows past the checkpoint are cut off."""
+    """metrics.csv: a row a step, appended; on resume the rows past the checkpoint are cut off.
+
+    A figure beyond COLUMNS gets a column of its own in the step that brings it; an objective logs what it likes.
+    """
 
     def __init__(self, path: Path, keep_up_to: int) -> None:
         self.path = path
+        self.columns = list(COLUMNS)
         rows = []
         if path.is_file() and keep_up_to > 0:
             text = path.read_text(encoding="utf-8")
             whole = text[: text.rfind("\n") + 1]  # a full disk may have cut the last row, even within its step number
-            rows = [row for row in csv.DictReader(whole.splitlines()) if _step(row) <= keep_up_to]
-        lines = [",".join(COLUMNS), *(",".join(str(row.get(name) or "") for name in COLUMNS) for row in rows)]
-        write_whole(path, "\n".join(lines) + "\n")
+            reader = csv.DictReader(whole.splitlines())
+            names = reader.fieldnames or ()
+            self.columns += [n for n in names if n.startswith((LOG, REFUSED)) and n not in COLUMNS]
+            rows = [row for row in reader if _step(row) <= keep_up_to]
+        self._write(rows)
+
+    def _write(self, rows: Sequence[Mapping[str, str]]) -> None:
+        lines = [self.columns, *([row.get(name) or "" for name in self.columns] for row in rows)]
+        write_whole(self.path, "".join(map(_line, lines)))
 
     def append(self, metrics: Mapping[str, float]) -> None:
         """One more row; NaN is blank. Raises :class:`RunError` if the disk refuses."""
-        cells = (_cell(metrics.get(name)) for name in COLUMNS)
+        new = [name for name in metrics if name not in self.columns]
+        self.columns += new
+        cells = [_cell(metrics.get(name)) for name in self.columns]
         try:
+            if new:
+                with open(self.path, newline="", encoding="utf-8") as stream:
+                    rows = list(csv.DictReader(stream))
+                self._write(rows)
             with open(self.path, "a", encoding="utf-8") as stream:
-                stream.write(",".join(cells) + "\n")
+                stream.write(_line(cells))
                 stream.flush()
                 os.fsync(stream.fileno())  # the checkpoint, which says how many rows there are, is on the disk as well
         except OSError as error:
@@ -228,6 +245,13 @@ class MetricsFile:
 
 def _differ(names: Sequence[str]) -> str:
     return "differ" if len(names) > 1 else "differs"
+
+
+def _line(cells: Sequence[str]) -> str:
+    """A line of CSV: the name of a log may have a comma."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerow(cells)
+    return out.getvalue()
 
 
 def _step(row: Mapping[str, Any]) -> int:

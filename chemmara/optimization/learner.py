@@ -67,7 +67,7 @@ class Learner(pl.LightningModule):
         # The objective's own parameters; as children of the module they are in the checkpoint.
         starts = {name: each.initial for name, each in self.objective_parameters.learned.items()}
         self.learned = torch.nn.ParameterDict({name: torch.tensor(start) for name, start in starts.items()})
-        self.filter = settings.diversity_filter[0].item(settings.diversity_filter[1])
+        self.filter = settings.diversity_filter[0].built(settings.diversity_filter[1], "diversity_filter")
         self.screen = Screen(settings.screen)
         self.replay = ReplayBuffer(self.head.replay)
         self.failures = FailureCounter(self.head.failure)

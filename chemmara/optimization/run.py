@@ -17,6 +17,7 @@ from chemmara.config import merge
 from chemmara.errors import RunError, UserError
 from chemmara.interrupts import Interrupts
 from chemmara.optimization.directory import METRICS, MetricsFile, RunDirectory, now, versions
+from chemmara.optimization.files import hashes
 from chemmara.optimization.goal import score_record
 from chemmara.optimization.learner import Learner, Steps
 from chemmara.optimization.notices import CutNotice
@@ -31,7 +32,6 @@ from chemmara.policies.precision import Resolved, resolve
 from chemmara.policies.storage import load_policy, save_policy
 from chemmara.reporting.export import write_molecules
 from chemmara.reporting.report import write_report
-from chemmara.scoring.component import file_hash
 from chemmara.scoring.evaluation import Executor
 from chemmara.scoring.function import ScoringFunction
 from chemmara.scoring.ledger import Ledger, RunRow
@@ -163,8 +163,8 @@ def _check_rows(directory: RunDirectory, ledger: Ledger, reached: int) -> None:
 
 
 def _go_on_as_begun(settings: RunSettings, directory: RunDirectory, precision: Resolved) -> Resolved:
-    """Take the threads and the precision of the run's beginning, and refuse another prior or other files of the screen:
-    each gives other molecules.
+    """Take the threads and the precision of the run's beginning, and refuse another prior or other contents of
+    the files that the config's tables name: each gives other molecules.
 
     Returns the precision to go on with; a run from before it was written down was float32.
     """
@@ -179,8 +179,8 @@ def _go_on_as_begun(settings: RunSettings, directory: RunDirectory, precision: R
             f"'{directory.path}' was begun with another prior than '{settings.prior.path}' now holds; "
             f"put that file back, or choose another directory"
         )
-    before = begun.get("screen_files", {})
-    for place, digest in _screen_files(settings).items():
+    before = {**begun.get("screen_files", {}), **begun.get("table_files", {})}
+    for place, digest in hashes(settings.files()).items():
         if before.get(place, digest) != digest:
             raise UserError(
                 f"'{directory.path}' was begun with another content of the file that {place} names; put it back, or "
@@ -191,10 +191,6 @@ def _go_on_as_begun(settings: RunSettings, directory: RunDirectory, precision: R
     if settings.head.execution.precision != "auto":
         return precision
     return "bfloat16" if begun.get("precision") == "bfloat16" else "float32"
-
-
-def _screen_files(settings: RunSettings) -> dict[str, str]:
-    return {place: file_hash(path) for place, path in files_of(settings.screen).items()}
 
 
 class RunCheckpoint(TimedCheckpoint):
@@ -264,7 +260,8 @@ def _manifest(
         "prior_sha256": settings.prior.sha256(),
         "agent": settings.head.agent,
         "agent_sha256": settings.agent.sha256(),
-        "screen_files": _screen_files(settings),
+        "screen_files": hashes(files_of(settings.screen)),
+        "table_files": hashes(settings.files_of_tables()),
         "config_sha256": hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest(),
         "device": str(device),
         "threads": torch.get_num_threads(),

@@ -17,8 +17,8 @@ from chemmara.chemistry.molecules import Molecule
 from chemmara.config import Parameters, Table, check
 from chemmara.errors import ConfigError
 from chemmara.lazy import lazy
+from chemmara.optimization.files import files_in, located_table
 from chemmara.registry import Registry
-from chemmara.scoring.component import locate
 from chemmara.scoring.rows import NOT_SENT
 
 if TYPE_CHECKING:
@@ -86,10 +86,7 @@ class Screen:
             entry, parameters = SCREENS.build_parameters(table, f"screen.rule[{number}]")
             if entry.name in dict(self.rules):
                 raise ConfigError(f"screen.rule[{number}]: '{entry.name}' stands there twice")
-            try:
-                self.rules.append((entry.name, entry.item(parameters)))
-            except ConfigError as error:
-                raise ConfigError(f"screen.rule[{number}].{error}") from None
+            self.rules.append((entry.name, entry.built(parameters, f"screen.rule[{number}]")))
         self.refused: Counter[str] = Counter()
 
     def __bool__(self) -> bool:
@@ -135,7 +132,10 @@ def check_screen(table: Table, folder: str | Path = ".", threshold: float = 0.0)
     A rule's ``minimum_score`` that is left open is ``threshold``, the score of a hit. Raises :class:`ConfigError`.
     """
     settings = check(ScreenSettings, table, "screen")
-    located = [_located(rule, f"screen.rule[{number}]", Path(folder)) for number, rule in enumerate(settings.rule)]
+    located = [
+        located_table(SCREENS, rule, f"screen.rule[{number}]", Path(folder))
+        for number, rule in enumerate(settings.rule)
+    ]
     settings = settings.model_copy(update={"rule": located})
     rules = []
     for name, rule in Screen(settings).rules:
@@ -149,13 +149,7 @@ def check_screen(table: Table, folder: str | Path = ".", threshold: float = 0.0)
 def files_of(settings: ScreenSettings) -> dict[str, Path]:
     """The files that the rules read, by the place in the config that names them."""
     return {
-        f"screen.rule[{number}].{name}": value
+        place: path
         for number, rule in enumerate(settings.rule)
-        for name, value in SCREENS.build_parameters(rule, f"screen.rule[{number}]")[1]
-        if isinstance(value, Path)
+        for place, path in files_in(SCREENS, rule, f"screen.rule[{number}]").items()
     }
-
-
-def _located(rule: Table, where: str, folder: Path) -> Table:
-    _, parameters = SCREENS.build_parameters(rule, where)
-    return {**rule, **{name: str(locate(value, folder)) for name, value in parameters if isinstance(value, Path)}}

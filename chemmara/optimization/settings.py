@@ -11,16 +11,20 @@ from pydantic import Field
 
 from chemmara.config import Parameters, Table, check
 from chemmara.errors import ConfigError, UserError, nearest
-from chemmara.klrl.augmentation import AUGMENTATIONS, build_augmentation
+from chemmara.klrl.augmentation import AUGMENTATIONS, Augmentation, Mara, build_augmentation
+from chemmara.klrl.mara_modes import MaraModes
 from chemmara.klrl.objectives import OBJECTIVES, ObjectiveParameters
-from chemmara.klrl.strength import STRENGTHS
-from chemmara.optimization.filters import DIVERSITY_FILTERS
-from chemmara.optimization.screening import SCREENS, ScreenRule, ScreenSettings, check_screen
+from chemmara.klrl.strength import STRENGTHS, Strength
+from chemmara.klrl.thresholds import ThresholdParameters
+from chemmara.optimization.files import files_in, located_table
+from chemmara.optimization.filters import DIVERSITY_FILTERS, DiversityFilter
+from chemmara.optimization.screening import SCREENS, ScreenRule, ScreenSettings, check_screen, files_of
 from chemmara.optimization.seeds import read_seeds
 from chemmara.optimization.tables import ExecutionSettings, GeneticSettings, ReplaySettings
 from chemmara.policies.catalog import Prior, bundled, find_prior
 from chemmara.policies.device import check_device
 from chemmara.policies.policy import POLICIES
+from chemmara.registry import Entry, Registry
 from chemmara.scoring.cluster_settings import check_installed
 from chemmara.scoring.executors import EXECUTORS
 from chemmara.scoring.failure import FailureSettings
@@ -61,6 +65,15 @@ class _Head(Parameters):
     scoring: Table = Field(description="components, transforms and aggregation")
 
 
+TABLES: dict[str, Registry[Any]] = {
+    "objective": OBJECTIVES,
+    "augmentation": AUGMENTATIONS,
+    "strength": STRENGTHS,
+    "diversity_filter": DIVERSITY_FILTERS,
+}
+"""The tables of one implementation each, whose files are treated alike."""
+
+
 @dataclass(frozen=True)
 class RunSettings:
     """One method of one config, resolved and checked. ``to_table`` gives what config.toml holds."""
@@ -88,8 +101,9 @@ class RunSettings:
         head = check(_Head, _with_default_objective(table))
         folder = Path(folder)
         prior = _prior(head.prior, folder)
+        head = _located(head, folder)
         objective = OBJECTIVES.build_parameters(head.objective, "objective")
-        build_augmentation(head.augmentation, head.threshold)
+        augmentation = build_augmentation(head.augmentation, head.threshold)
         settings = cls(
             head=head,
             prior=prior,
@@ -101,9 +115,14 @@ class RunSettings:
             scoring=scoring or ScoringSettings.parse(head.scoring, folder=folder),
             seed_molecules=_seeds(head, folder, prior),
         )
+        for name, (entry, parameters) in {
+            "strength": settings.strength,
+            "diversity_filter": settings.diversity_filter,
+        }.items():
+            entry.built(parameters, name)  # what is wrong with them is told before a run has begun
         check_execution(head.execution)
-        _check_augmentation(head.augmentation, objective[1], head.replay)
-        _check_strength(settings.strength[0].name, objective[1])
+        _check_augmentation(str(head.augmentation["name"]), augmentation, objective[1], head.replay)
+        _check_strength(settings.strength[0], objective[1])
         _check_replay(head.replay, settings.diversity_filter[0], settings.screen)
         _check_genetic(head.genetic, head.replay)
         return settings
@@ -111,6 +130,18 @@ class RunSettings:
     @property
     def augmentation_name(self) -> str:
         return str(self.head.augmentation["name"])
+
+    def files_of_tables(self) -> dict[str, Path]:
+        """The files that :data:`TABLES` name, by the place in the config."""
+        return {
+            place: path
+            for name, registry in TABLES.items()
+            for place, path in files_in(registry, getattr(self.head, name), name).items()
+        }
+
+    def files(self) -> dict[str, Path]:
+        """These, and the files of the screen: whatever is in them decides which molecules a run finds."""
+        return {**files_of(self.screen), **self.files_of_tables()}
 
     def executor_table(self) -> Table:
         """The executor's own table: its name, and the settings of [execution] that it takes."""
@@ -140,40 +171,59 @@ class RunSettings:
         return _without_none(table)
 
 
-def _check_augmentation(table: Table, objective: ObjectiveParameters, replay: ReplaySettings) -> None:
-    for key in ("threshold", "start", "levels"):
-        value = table.get(key)
-        for tau in value if isinstance(value, list) else [value]:
-            if isinstance(tau, (int, float)) and not 0 <= tau <= 1:
-                raise ConfigError(f"augmentation.{key}: scores lie in [0, 1] (got {tau})")
-    name = str(table["name"])
-    if name in ("mara", "mara_modes") and objective.prior_strength == 0:
+def _located(head: _Head, folder: Path) -> _Head:
+    """The head with the paths of :data:`TABLES` made absolute."""
+    found = {name: located_table(registry, getattr(head, name), name, folder) for name, registry in TABLES.items()}
+    return head.model_copy(update=found)
+
+
+def _check_augmentation(
+    name: str, augmentation: Augmentation, objective: ObjectiveParameters, replay: ReplaySettings
+) -> None:
+    """What does not go together. By what an augmentation is: another one's key of the same name may mean anything."""
+    if isinstance(augmentation.parameters, ThresholdParameters):
+        _check_scores(augmentation.parameters)
+    if not isinstance(augmentation, Mara):
+        return
+    if type(augmentation)._augment is Mara._augment and objective.prior_strength == 0:
         at = "beta = 0; choose a beta" if objective.beta == 0 else "prior_exponent = 0; choose one"
         raise ConfigError(f"augmentation: {name} does nothing at objective.{at} above 0")
     exponent = getattr(objective, "prior_exponent", 1.0)
-    if exponent not in (0, 1) and (name == "mara_modes" or table.get("spelling") == "molecule"):
+    if exponent not in (0, 1) and (isinstance(augmentation, MaraModes) or augmentation.spelling == "molecule"):
         raise ConfigError(
             f"augmentation: objective.prior_exponent = {exponent:g} weighs the strings of a mode or a molecule by a "
             f"power of their probabilities, and {name} makes the sums of these equal, not of the powers; set it to 1, "
             "or take mara with spelling = 'sampled' or 'canonical'"
         )
-    if table.get("anchor") == "buffer" and not replay.used:
+    if augmentation.looks_at_buffer and not replay.used:
         raise ConfigError(
             "augmentation.anchor: there is no replay buffer to look at; set replay.updates to 1 or more, or "
             "anchor = 'batch'"
         )
 
 
-def _check_strength(name: str, objective: ObjectiveParameters) -> None:
-    if name != "constant" and objective.beta == 0:
-        raise ConfigError(f"strength: '{name}' has nothing to change at objective.beta = 0; choose a beta above 0")
+def _check_scores(parameters: ThresholdParameters) -> None:
+    for key in ("threshold", "start", "levels"):
+        value = getattr(parameters, key)
+        for tau in value if isinstance(value, tuple) else [value]:
+            if tau is not None and not 0 <= tau <= 1:
+                raise ConfigError(f"augmentation.{key}: scores lie in [0, 1] (got {tau})")
+
+
+def _check_strength(strength: Entry[Any], objective: ObjectiveParameters) -> None:
+    scales = strength.item.applied is Strength.applied  # one that sets beta in its own way may start from 0
+    if strength.name != "constant" and scales and objective.beta == 0:
+        raise ConfigError(
+            f"strength: '{strength.name}' has nothing to change at objective.beta = 0; choose a beta above 0"
+        )
 
 
 def _check_replay(replay: ReplaySettings, diversity_filter: Any, screen: ScreenSettings) -> None:
     if replay.randomize and replay.canonical:
         raise ConfigError("replay.canonical: a molecule is written in a random or in its canonical spelling, not both")
     closing = any(SCREENS[rule["name"]].item.closed is not ScreenRule.closed for rule in screen.rule)
-    if replay.purge and "bucket_size" not in diversity_filter.parameters.model_fields and not closing:
+    filling = diversity_filter.item.full is not DiversityFilter.full
+    if replay.purge and not filling and not closing:
         raise ConfigError(
             f"replay.purge: the diversity filter '{diversity_filter.name}' has no buckets that could be full, and no "
             "rule of the screen closes clusters; set replay.purge = false, or diversity_filter.name = 'murcko'"
@@ -299,8 +349,10 @@ def check_execution(execution: ExecutionSettings) -> None:
 
 
 def _without_none(table: Mapping[str, Any]) -> Table:
-    return {
-        key: _without_none(value) if isinstance(value, Mapping) else value
-        for key, value in table.items()
-        if value is not None
-    }
+    return {key: _trimmed(value) for key, value in table.items() if value is not None}
+
+
+def _trimmed(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_trimmed(each) for each in value]
+    return _without_none(value) if isinstance(value, Mapping) else value

@@ -12,7 +12,7 @@ from chemmara.klrl.augmentation import Augmented
 from chemmara.klrl.objectives import LossOutput
 from chemmara.language.tokenizers import UnreadableText
 from chemmara.language.vocabulary import Vocabulary
-from chemmara.optimization.columns import REFUSED
+from chemmara.optimization.columns import LOG, LOGGED, REFUSED
 from chemmara.optimization.rollout import Scored
 
 if TYPE_CHECKING:
@@ -74,9 +74,8 @@ def tally(
         "anchor_log_ref": augmented.anchor_log_ref,
         "threshold_used": augmented.threshold,
         "good": _mean(augmented.good.cpu().numpy()),
-        "objective": output.logs.get("objective", float("nan")),
-        "clamped_share": output.logs.get("clamped_share", float("nan")),
-        "log_z": output.logs.get("log_z", float("nan")),
+        **{name: output.logs.get(name, float("nan")) for name in LOGGED},
+        **{f"{LOG}{name}": float(value) for name, value in output.logs.items() if name not in LOGGED},
         "loss": float(output.loss.detach()),
         "replay_loss": _mean(np.array(replay_losses)),
         "seconds_sampling": sampling,

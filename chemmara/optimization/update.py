@@ -58,7 +58,7 @@ class Update:
     ) -> None:
         self.agent, self.prior, self.rng, self.generator = agent, prior, rng, generator
         self.objective, self.objective_parameters = settings.objective[0].item, settings.objective[1]
-        self.strength = settings.strength[0].item(settings.strength[1])
+        self.strength = settings.strength[0].built(settings.strength[1], "strength")
         self.augmentation = build_augmentation(settings.head.augmentation, settings.head.threshold)
         self.modes = ModeLabels(self.augmentation.modes) if self.augmentation.modes else None
         self.buffer_modes = BufferModes(prior, self.augmentation.spelling)

@@ -15,6 +15,7 @@ from chemmara.errors import ChemmaraError
 from chemmara.lazy import lazy
 from chemmara.registry import Registry
 from chemmara.scoring.evaluation import Evaluation, SharedEvaluation
+from chemmara.scoring.paths import plain, with_paths
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,18 +60,12 @@ class Component(ABC):
     def resolve(cls, parameters: Any, folder: Path) -> Any:
         """The parameters with relative paths made absolute: looked for in ``folder``, the config's own, then in the
         working directory. A resolved config gives the same values from anywhere."""
-        updates = {
-            name: locate(value, folder)
-            for name, value in parameters
-            if isinstance(value, Path) and not value.is_absolute()
-        }
-        return parameters.model_copy(update=updates) if updates else parameters
+        return with_paths(parameters, lambda path: path if path.is_absolute() else locate(path, folder))
 
     def identity(self) -> dict[str, Any]:
         """Everything that the values depend on, as a plain table; a file stands by a hash of what is in it."""
-        table: dict[str, Any] = self.parameters.model_dump(mode="json")
-        files = {name: file_hash(value) for name, value in self.parameters if isinstance(value, Path)}
-        return {**table, **files}
+        table: dict[str, Any] = plain(self.parameters, file_hash)
+        return table
 
     def __call__(self, molecules: Sequence[Molecule]) -> list[Evaluation]:
         """One evaluation per molecule, in order. Never raises for a molecule: a failure is NaN with its reason.
@@ -178,6 +173,8 @@ def placeless(value: Any, stand_in: Callable[[Path], str]) -> Any:
     """
     if isinstance(value, list):
         return [placeless(each, stand_in) for each in value]
+    if isinstance(value, dict):
+        return {name: placeless(each, stand_in) for name, each in value.items()}
     return stand_in(Path(value)) if isinstance(value, str) and Path(value).is_absolute() else value
 
 

@@ -19,8 +19,11 @@ import pytest
 from typer.testing import CliRunner
 
 from chemmara.cli.main import app
+from chemmara.config import Parameters
 from chemmara.errors import RunError
 from chemmara.interrupts import Interrupted
+from chemmara.optimization.filters import DIVERSITY_FILTERS, DiversityFilter
+from chemmara.registry import Entry
 from chemmara.reporting.runs import find_run
 from chemmara.workflows.benchmarks import runner
 from chemmara.workflows.benchmarks.job import Job, from_json, run_job, to_json
@@ -180,6 +183,28 @@ def test_rows_depend_on_what_is_in_the_files(tiny_prior: Path, tmp_path: Path) -
         hashes.append(plan(request).jobs[0].config)
     assert len(set(hashes)) == 3
     assert hashes[0] == hashes[3]
+
+
+def test_rows_depend_on_what_is_in_the_files_of_a_filter(
+    tiny_prior: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Own(Parameters):
+        files: list[Path]
+
+    assert DIVERSITY_FILTERS.names()
+    monkeypatch.setitem(DIVERSITY_FILTERS._entries, "own", Entry("own", DiversityFilter, Own))
+    hashes = []
+    for folder, text in (("here", "C"), ("here", "CC"), ("there", "C")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "a.smi").write_text(text)
+        config = tmp_path / folder / "m.toml"
+        config.write_text("[methods.a]\ndiversity_filter = { name = 'own', files = ['a.smi'] }\n")
+        request = Request("scaffolds", tmp_path / "out", ("a",), (0,), prior=str(tiny_prior), config=config)
+        job = plan(request).jobs[0]
+        assert job.table["diversity_filter"]["files"] == [str(tmp_path / folder / "a.smi")]
+        hashes.append(job.config)
+    assert hashes[0] != hashes[1]
+    assert hashes[0] == hashes[2], "a project may be moved"
 
 
 def test_an_annealed_threshold_depends_on_the_budget(tiny_prior: Path, tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 
 from chemmara.config import Table, merge, read_table, set_key
 from chemmara.errors import ConfigError, UserError
+from chemmara.optimization.files import hashes
 from chemmara.optimization.methods import own_methods, refuse_new_methods, resolve_method
-from chemmara.optimization.screening import files_of
 from chemmara.optimization.settings import RunSettings, check_keys
-from chemmara.scoring.component import file_hash
+from chemmara.scoring.component import file_hash, placeless
 from chemmara.scoring.settings import ScoringSettings
 from chemmara.workflows.benchmarks import results
 from chemmara.workflows.benchmarks.job import Job
@@ -161,10 +161,10 @@ def _config_hash(resolved: Mapping[str, Any], settings: RunSettings) -> str:
     parts = {k: v for k, v in resolved.items() if k not in without}
     content: list[Any] = [parts, *settings.scoring.essence(), settings.prior.sha256()]
     if settings.diversity_filter[0].name != "none":  # its defaults have changed once
-        content.append(settings.to_table()["diversity_filter"])
+        content.append(placeless(settings.to_table()["diversity_filter"], lambda path: path.name))
     if settings.augmentation_name in WITH_INVALID_TEXT:
         content.append("of the batch with its invalid text")
-    files = {place: file_hash(path) for place, path in files_of(settings.screen).items()}
+    files = hashes(settings.files())
     if settings.agent != settings.prior:
         files["agent"] = settings.agent.sha256()
     if settings.seed_molecules is not None:
