@@ -59,7 +59,7 @@ def mixed(runs: Sequence[Run]) -> dict[str, str]:
 def _settings(directory: Path) -> Table:
     """What a method is, and its goal: the config with files by name, weights and score by content."""
     manifest, config = read_manifest(directory), _config(directory)
-    table = {key: _placed(value) for key, value in config.items() if key not in APART}
+    table = {key: placeless(value, lambda path: path.name) for key, value in config.items() if key not in APART}
     for key in ("score", "prior_sha256", "agent_sha256"):
         if key in manifest:
             table[key] = manifest[key]
@@ -80,12 +80,6 @@ def _differences(one: Mapping[str, Any], other: Mapping[str, Any], place: str = 
             yield from _differences(one[key], other[key], f"{where}.")
         elif one[key] != other[key]:
             yield where
-
-
-def _placed(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _placed(each) for key, each in value.items()}
-    return placeless(value, lambda path: path.name)
 
 
 def score_of(directory: Path) -> str:
