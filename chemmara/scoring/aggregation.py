@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 else:
     np = lazy("numpy")
 
-AGGREGATIONS: Registry[Aggregation] = Registry("aggregation", ())
+AGGREGATIONS: Registry[Aggregation] = Registry("aggregation", ("chemmara.scoring.aggregation",))
 
 
 @AGGREGATIONS.register("geometric_mean")
