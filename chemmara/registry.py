@@ -100,6 +100,10 @@ class Registry(Generic[T]):
             self._loaded = False
             raise
 
+    def covers(self, module: str) -> bool:
+        """Whether the first look-up imports ``module``, by its own name or as one of a package."""
+        return module in self._modules or module.rpartition(".")[0] in self._modules
+
     def __getitem__(self, name: str) -> Entry[T]:
         self._load()
         try:

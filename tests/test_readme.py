@@ -16,6 +16,8 @@ from chemmara.cli.main import app
 from chemmara.config import check
 from chemmara.optimization.methods import PRESETS, resolve_method
 from chemmara.optimization.settings import _Head
+from chemmara.optimization.tables import ExecutionSettings
+from chemmara.registry import Registry
 from chemmara.scoring.settings import ScoringSettings
 from chemmara.workflows import docs
 
@@ -174,8 +176,43 @@ def test_a_stale_part_is_replaced() -> None:
 
 
 def test_every_registered_name_is_in_the_docs() -> None:
-    text = (ROOT / "docs" / "components.md").read_text(encoding="utf-8")
-    registries = (docs.COMPONENTS, docs.TRANSFORMS, docs.AGGREGATIONS, docs.OBJECTIVES, docs.AUGMENTATIONS)
-    for registry in (*registries, docs.DIVERSITY_FILTERS, docs.EXECUTORS):
+    pages = {docs.POLICIES: "config.md", docs.SUITES: "benchmarks.md"}
+    registries = [value for value in vars(docs).values() if isinstance(value, Registry)]
+    assert {docs.SCREENS, docs.STRENGTHS, docs.COMPONENTS} <= {*registries}
+    for registry in registries:
+        page = pages.get(registry, "components.md")
+        text = (ROOT / "docs" / page).read_text(encoding="utf-8")
         for entry in registry:
-            assert f"`{entry.name}`" in text, f"{registry.kind} {entry.name}"
+            assert f"\n### `{entry.name}`" in text or f"\n| `{entry.name}` |" in text, (
+                f"docs/{page} lacks the {registry.kind} {entry.name}; run: python -m chemmara.workflows.docs docs"
+            )
+
+
+def choices(help_text: str) -> set[str]:
+    """The names in a help text that begins with them, or ends with them after a colon.
+
+    >>> sorted(choices("a, b or c [default: a]"))
+    ['a', 'b', 'c']
+    """
+    return {*re.split(r", | or ", help_text.partition(" [")[0].rpartition(": ")[2])}
+
+
+def option(command: str, name: str) -> str:
+    found, _ = find(command.split())
+    return next(str(parameter.help) for parameter in found.params if parameter.name == name)
+
+
+def test_names_written_by_hand_are_those_of_the_registries() -> None:
+    """By hand, since to look them up takes longer than a help text may: the suites import torch."""
+    suites, policies, executors = ({*registry.names()} for registry in (docs.SUITES, docs.POLICIES, docs.EXECUTORS))
+    assert choices(option("benchmark suite", "suite")) == suites
+    assert choices(option("train", "policy")) == policies
+    group: Any = typer.main.get_command(app)
+    assert {*re.findall(r"\(([^)]*)\)", group.commands["benchmark"].help)[0].split(", ")} == suites
+    executor = ExecutionSettings.model_fields["executor"].description
+    assert executor is not None
+    assert choices(executor) == executors
+    readme = README.read_text(encoding="utf-8")
+    for row, names in (("`chemmara train DATA", policies), ("`chemmara benchmark SUITE", suites)):
+        (line,) = re.findall(rf"^\| {re.escape(row)}.*", readme, re.MULTILINE)
+        assert names <= {*re.findall(r"[\w-]+", line)}, line

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import Field
 
+import chemmara
 from chemmara.config import NoParameters, Parameters
 from chemmara.errors import ConfigError
 from chemmara.registry import Registry
@@ -103,3 +107,50 @@ def test_a_module_that_cannot_be_imported_is_not_forgotten() -> None:
     for _ in range(2):  # the second look-up must not call the name unknown
         with pytest.raises(ModuleNotFoundError):
             broken["square"]
+
+
+PACKAGE = Path(chemmara.__file__).parent
+REGISTRY = re.compile(r"^([A-Z_]+): Registry\[.*\] = Registry\(", re.MULTILINE)
+REGISTRATION = re.compile(r"^@?([A-Z_]+)\.register\(", re.MULTILINE)
+
+
+def found(pattern: re.Pattern[str], root: Path = PACKAGE) -> list[tuple[str, str]]:
+    """(what the pattern has found, the module that it stands in), once for each module."""
+    pairs = set()
+    for file in root.rglob("*.py"):
+        module = ".".join((root.name, *file.relative_to(root).with_suffix("").parts)).removesuffix(".__init__")
+        pairs |= {(match[1], module) for match in pattern.finditer(file.read_text(encoding="utf-8"))}
+    return sorted(pairs)
+
+
+def unlisted(registrations: list[tuple[str, str]], homes: dict[str, str]) -> list[str]:
+    """What to do about modules that register something and that no look-up imports."""
+    registries: dict[str, Registry[Any]] = {
+        name: getattr(importlib.import_module(home), name) for name, home in homes.items()
+    }
+    return [
+        f"add '{module}' to the modules of {name} in {homes[name].replace('.', '/')}.py: no look-up imports it"
+        for name, module in registrations
+        if not registries[name].covers(module)
+    ]
+
+
+def test_every_registration_is_found_by_a_look_up() -> None:
+    """A module's own tests import it, and so would pass without."""
+    registrations, homes = found(REGISTRATION), dict(found(REGISTRY))
+    assert {name for name, _ in registrations} | {"SUITES"} == homes.keys()  # suites are registered by a function
+    assert ("COMPONENTS", "chemmara.scoring.components.vina") in registrations
+    assert unlisted(registrations, homes) == []
+
+
+def test_a_registration_that_is_not_listed_is_found(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "mine.py").write_text("@AUGMENTATIONS.register('mine')\nclass Mine: ...\n")
+    registrations = found(REGISTRATION, tmp_path)
+    assert [(name, module.removeprefix(f"{tmp_path.name}.")) for name, module in registrations] == [
+        ("AUGMENTATIONS", "new.mine")
+    ]
+    (message,) = unlisted([("AUGMENTATIONS", "chemmara.klrl.mine")], dict(found(REGISTRY)))
+    assert message.startswith(
+        "add 'chemmara.klrl.mine' to the modules of AUGMENTATIONS in chemmara/klrl/augmentation_base.py"
+    )

@@ -31,10 +31,13 @@ def components(
 ) -> None:
     """List components, transforms, objectives and whatever else a config can name."""
     if plot is not None:
-        from chemmara.reporting.transform_plots import plot_transforms
+        from chemmara.reporting.transform_plots import NO_SKETCH, plot_transforms
 
-        for file in plot_transforms(plot, [] if name is None else [name]):
+        files, left_out = plot_transforms(plot, [] if name is None else [name])
+        for file in files:
             typer.echo(f"written: {file}")
+        for transform in left_out:
+            typer.echo(f"left out: transform '{transform}' {NO_SKETCH}", err=True)
         return
     if name is not None:
         for text in _in_full(name):

@@ -163,7 +163,12 @@ class Augmentation:
 
 AUGMENTATIONS: Registry[type[Augmentation]] = Registry(
     "augmentation",
-    ("chemmara.klrl.augmentation", "chemmara.klrl.mara_modes", "chemmara.klrl.rival_augmentations"),
+    (
+        "chemmara.klrl.augmentation",
+        "chemmara.klrl.mara",
+        "chemmara.klrl.mara_modes",
+        "chemmara.klrl.rival_augmentations",
+    ),
 )
 
 

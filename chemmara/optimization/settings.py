@@ -26,9 +26,11 @@ from chemmara.policies.device import check_device
 from chemmara.policies.policy import POLICIES
 from chemmara.registry import Entry, Registry
 from chemmara.scoring.cluster_settings import check_installed
-from chemmara.scoring.executors import EXECUTORS
+from chemmara.scoring.component import COMPONENTS, EXPENSIVE_US
+from chemmara.scoring.executors import EXECUTORS, IN_WORKERS
 from chemmara.scoring.failure import FailureSettings
 from chemmara.scoring.settings import ScoringSettings
+from chemmara.scoring.work import not_in_workers
 
 
 class _Head(Parameters):
@@ -121,6 +123,7 @@ class RunSettings:
         }.items():
             entry.built(parameters, name)  # what is wrong with them is told before a run has begun
         check_execution(head.execution)
+        check_workers_know(settings.scoring, head.execution)
         _check_augmentation(str(head.augmentation["name"]), augmentation, objective[1], head.replay)
         _check_strength(settings.strength[0], objective[1])
         _check_replay(head.replay, settings.diversity_filter[0], settings.screen)
@@ -328,7 +331,7 @@ def _seeds(head: _Head, folder: Path, prior: Prior) -> Path | None:
 def check_execution(execution: ExecutionSettings) -> None:
     """Raise :class:`ConfigError` for an executor or device that is not known, or settings that do not fit it."""
     try:
-        EXECUTORS[execution.executor]
+        takes = EXECUTORS[execution.executor].parameters.model_fields
     except ConfigError as error:
         raise ConfigError(f"execution.executor: {error}") from None
     try:
@@ -337,15 +340,25 @@ def check_execution(execution: ExecutionSettings) -> None:
         raise ConfigError(f"execution.device: {error}") from None
     if execution.dask is not None and execution.executor != "dask":
         raise ConfigError("execution.dask: set execution.executor = 'dask' to use a Dask cluster")
-    if execution.executor == "serial" and execution.timeout is not None:
-        raise ConfigError(
-            "execution.timeout: a time limit needs worker processes; set execution.executor = 'processes'"
-        )
-    if execution.executor == "serial" and execution.workers is not None:
-        raise ConfigError("execution.workers: set execution.executor = 'processes' to use workers")
+    for key in ("workers", "timeout"):
+        if getattr(execution, key) is not None and key not in takes:
+            raise ConfigError(
+                f"execution.{key}: the executor '{execution.executor}' takes none; leave it out, or set "
+                "execution.executor = 'processes'"
+            )
     EXECUTORS.build_parameters(executor_table(execution), "execution")
     if execution.executor == "dask":
         check_installed(execution.dask)
+
+
+def check_workers_know(scoring: ScoringSettings, execution: ExecutionSettings) -> None:
+    """Raise :class:`ConfigError` for a component of a user's own script that would go to a worker process."""
+    if execution.executor not in IN_WORKERS:
+        return
+    for place, component in enumerate(scoring.components):
+        name = component.spec.name
+        if component.cost_us >= EXPENSIVE_US and not COMPONENTS.covers(COMPONENTS[name].item.__module__):
+            raise ConfigError(f"scoring.component[{place}]: {not_in_workers(name)}")
 
 
 def _without_none(table: Mapping[str, Any]) -> Table:

@@ -24,8 +24,9 @@ SAMPLE_BATCH = 512
 class TokenNetwork(nn.Module):
     """pi(token | tokens before), a :class:`chemmara.policies.policy.Policy`.
 
-    A network adds :meth:`logits`, :meth:`stepper` and :meth:`slots`. ``precision`` sets the format of the matrix
-    products in training, sampling and log_prob alike; sums over tokens and the softmax are float32 always.
+    A network adds :meth:`logits` and :meth:`stepper`, and for speed on a GPU :meth:`slots`. ``precision`` sets the
+    format of the matrix products in training, sampling and log_prob alike; sums over tokens and the softmax are float32
+    always.
     """
 
     architecture: str
@@ -48,7 +49,10 @@ class TokenNetwork(nn.Module):
         raise NotImplementedError
 
     def slots(self, size: int, dtype: torch.dtype, max_tokens: int) -> SlotStepper:
-        """``size`` sequences that a GPU writes, with weights of ``dtype``; ``max_tokens`` positions at most."""
+        """``size`` sequences that a GPU writes, with weights of ``dtype``; ``max_tokens`` positions at most.
+
+        A network without it writes on a GPU by :meth:`stepper`, which is slower.
+        """
         raise NotImplementedError
 
     @property
@@ -91,7 +95,8 @@ class TokenNetwork(nn.Module):
         """``n`` sequences, as :func:`sample_sequences` draws them, with their log-probabilities."""
         reduced = resolve(self.precision, self.device) == "bfloat16"
         dtype = torch.bfloat16 if reduced else torch.float32
-        draw = sample_in_slots if in_slots(self.device) else _in_turn
+        has_slots = type(self).slots is not TokenNetwork.slots
+        draw = sample_in_slots if has_slots and in_slots(self.device) else _in_turn
         return draw(self, n, dtype, generator=generator, decoding=decoding)
 
     def release(self) -> None:

@@ -44,16 +44,39 @@ SKETCHES: dict[str, list[Sketch]] = {
     "clip": [Sketch({"low": 0.3, "high": 0.7, "reverse": turned}, 0, 1, "similarity") for turned in (False, True)],
 }
 
+GENERIC = {"low": 0.0, "high": 1.0}
+"""Values of required parameters with which a transform without a sketch can be drawn."""
 
-def plot_transforms(out: str | Path, names: Sequence[str] = ()) -> list[Path]:
+NO_SKETCH = "cannot be drawn: it has no line in SKETCHES (chemmara/reporting/transform_plots.py)"
+
+
+def sketches(name: str) -> list[Sketch]:
+    """What to draw of a transform: its lines in SKETCHES, else its defaults with ``low`` 0 and ``high`` 1.
+
+    None where it asks for other parameters, which nobody but its author can choose.
+    """
+    if name in SKETCHES:
+        return SKETCHES[name]
+    wanted = [key for key, field in TRANSFORMS[name].parameters.model_fields.items() if field.is_required()]
+    if not {*wanted} <= GENERIC.keys():
+        return []
+    return [Sketch({key: GENERIC[key] for key in wanted}, -0.5, 1.5, "without a unit")]
+
+
+def plot_transforms(out: str | Path, names: Sequence[str] = ()) -> tuple[list[Path], list[str]]:
     """Draw transforms (all by default) into one file, or each into a file of its own in a directory.
 
-    Returns the files. Raises :class:`UserError` for a name that is no transform, and a file that cannot be written.
+    Returns the files, and the names that were left out because there is no sketch of them. Raises :class:`UserError`
+    for a name that is no transform, where nothing is left to draw, and for a file that cannot be written.
     """
     from matplotlib.figure import Figure
 
     out = Path(out)
-    chosen = [TRANSFORMS[name].name for name in names] or TRANSFORMS.names()
+    asked = [TRANSFORMS[name].name for name in names] or TRANSFORMS.names()
+    chosen = [name for name in asked if sketches(name)]
+    left_out = [name for name in asked if name not in chosen]
+    if not chosen:
+        raise UserError(f"transform '{left_out[0]}' {NO_SKETCH}")
     single = out.suffix.lower() in SUFFIXES
     if out.suffix and not single and not out.is_dir():
         raise UserError(f"'{out}' is neither a directory nor a file that ends in {', '.join(SUFFIXES)}")
@@ -65,7 +88,7 @@ def plot_transforms(out: str | Path, names: Sequence[str] = ()) -> list[Path]:
                 figure = Figure(figsize=(4.2, 3.0), layout="constrained")
                 _draw(figure.subplots(), name)
                 figure.savefig(file, dpi=120)
-            return files
+            return files, left_out
         across = min(len(chosen), 3)
         down = -(-len(chosen) // across)
         figure = Figure(figsize=(4.2 * across, 3.0 * down), layout="constrained")
@@ -77,13 +100,14 @@ def plot_transforms(out: str | Path, names: Sequence[str] = ()) -> list[Path]:
         figure.savefig(out, dpi=120)
     except OSError as error:
         raise UserError(f"cannot write '{error.filename or out}': {error.strerror or error}") from None
-    return [out]
+    return [out], left_out
 
 
 def _draw(axis: Axes, name: str) -> None:
     import numpy as np
 
-    for sketch in SKETCHES[name]:
+    drawn = sketches(name)
+    for sketch in drawn:
         parameters = check(TRANSFORMS[name].parameters, sketch.parameters, name)
         if name == "value_mapping":
             x = np.arange(np.ceil(sketch.low), np.floor(sketch.high) + 1)
@@ -93,7 +117,8 @@ def _draw(axis: Axes, name: str) -> None:
                           for key, value in sketch.parameters.items())  # fmt: skip
         axis.plot(x, apply(name, parameters, x), "o" if name == "value_mapping" else "-", label=label)
     axis.set_title(name, fontsize=10)
-    axis.set_xlabel(f"raw value, here {SKETCHES[name][0].axis}")
+    axis.set_xlabel(f"raw value, here {drawn[0].axis}")
     axis.set_ylabel("score")
     axis.set_ylim(-0.05, 1.05)
-    axis.legend(frameon=False, fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.22))
+    if any(sketch.parameters for sketch in drawn):
+        axis.legend(frameon=False, fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.22))

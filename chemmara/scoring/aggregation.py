@@ -24,7 +24,7 @@ else:
 DIGITS = 12
 """Of a total: three components at 0.7 are 0.7, and not below a threshold of 0.7 by what rounding left."""
 
-AGGREGATIONS: Registry[Aggregation] = Registry("aggregation", ())
+AGGREGATIONS: Registry[Aggregation] = Registry("aggregation", ("chemmara.scoring.aggregation",))
 
 
 @AGGREGATIONS.register("geometric_mean")

@@ -42,6 +42,10 @@ class ProcessParameters(Parameters):
 EXECUTORS: Registry[Callable[[Any], Executor]] = Registry("executor", ("chemmara.scoring.executors",))
 
 
+IN_WORKERS = ("processes", "dask")
+"""Executors whose processes import this package alone, and none of the modules of whoever called it."""
+
+
 @EXECUTORS.register("serial", SerialParameters)
 def serial(parameters: SerialParameters) -> Executor:
     """In the main process, one task after the other."""

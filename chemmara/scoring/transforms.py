@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 else:
     np = lazy("numpy")
 
-TRANSFORMS: Registry[Transform] = Registry("transform", ())
+TRANSFORMS: Registry[Transform] = Registry("transform", ("chemmara.scoring.transforms",))
 
 _LN10 = math.log(10.0)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from chemmara.chemistry.molecules import Molecule, Reading, read
 from chemmara.config import check
-from chemmara.errors import RunError
+from chemmara.errors import ConfigError, RunError
 from chemmara.scoring.arguments import OWN_FILE
 from chemmara.scoring.component import COMPONENTS, Component
 from chemmara.scoring.evaluation import ComponentSpec, Evaluation
@@ -36,6 +36,8 @@ def component(spec: ComponentSpec) -> Component:
         _built.move_to_end(place)
         _built[place].asked = spec.asked
         return _built[place]
+    if spec.name not in COMPONENTS:
+        raise ConfigError(not_in_workers(spec.name))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the config's reader has said them, with the place
         built = build(spec.name, spec.parameters, spec.name)
@@ -48,6 +50,14 @@ def component(spec: ComponentSpec) -> Component:
     built.asked = spec.asked
     keep(spec, built)
     return built
+
+
+def not_in_workers(name: str) -> str:
+    """What to say of a component that a user's own script has registered: a worker never imports that script."""
+    return (
+        f"component '{name}': worker processes know chemmara's own components, not what a script has registered; set "
+        "execution.executor = 'serial', or give the function itself to a component with name = 'python'"
+    )
 
 
 def prepare(spec: ComponentSpec) -> None:

@@ -14,7 +14,7 @@ from chemmara.chemistry.molecules import Molecule, quiet, read
 from chemmara.config import check, read_table
 from chemmara.errors import ChemmaraError, ConfigError, RunError, UserError
 from chemmara.interrupts import Interrupted
-from chemmara.optimization.settings import check_execution, check_keys, executor_table
+from chemmara.optimization.settings import check_execution, check_keys, check_workers_know, executor_table
 from chemmara.optimization.tables import ExecutionSettings
 from chemmara.reporting.export import replacing
 from chemmara.reporting.tables import number, quote
@@ -118,6 +118,7 @@ def scoring_of(
     settings = ScoringSettings.parse(table["scoring"], folder=folder)
     execution = check(ExecutionSettings, table.get("execution", {}), "execution")
     check_execution(execution)
+    check_workers_know(settings, execution)
     failure = check(FailureSettings, table.get("failure", {}), "failure")
     executor = make_executor(executor_table(execution))
     try:

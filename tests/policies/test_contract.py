@@ -285,3 +285,15 @@ class TestDroppingRowsThatHaveEnded(TinyVocabulary):
         policy.precision = precision
         observed, expected = self.count(policy, tiny, 8000, 1.0)
         assert chisquare(*self.pool(observed, expected)).pvalue > 1e-4
+
+
+def test_a_policy_without_slots_writes_in_turn_on_a_gpu_too(
+    build: Callable[..., Any], tiny: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = build("gru", tiny, spread=2.0)
+    expected = policy.sample(50, generator=rng(policy), decoding=Decoding(max_tokens=5))
+    monkeypatch.setattr(type(policy), "slots", TokenNetwork.slots)
+    monkeypatch.setattr("chemmara.policies.network.in_slots", lambda device: True)
+    found = policy.sample(50, generator=rng(policy), decoding=Decoding(max_tokens=5))
+    assert torch.equal(found.ids, expected.ids)
+    assert torch.equal(found.log_prob, expected.log_prob)

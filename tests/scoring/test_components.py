@@ -95,7 +95,11 @@ def values(component: Component, smiles: Sequence[str]) -> list[float]:
 
 
 def test_every_component_is_held_to_the_contract() -> None:
-    assert sorted([*EXAMPLES, *ELSEWHERE]) == COMPONENTS.names()
+    held = {*EXAMPLES, *ELSEWHERE}
+    missing = sorted({*COMPONENTS.names()} - held)
+    gone = sorted(held - {*COMPONENTS.names()})
+    assert not missing, f"add a line for {', '.join(missing)} to EXAMPLES in this file ({Path(__file__).name})"
+    assert not gone, f"take {', '.join(gone)} out of EXAMPLES or ELSEWHERE: no such component is registered"
 
 
 @pytest.mark.parametrize(("name", "parameters"), CASES, ids=[f"{name}-{i}" for i, (name, _) in enumerate(CASES)])
@@ -333,6 +337,62 @@ def test_a_function_may_import_what_lies_beside_it(tmp_path: Path) -> None:
     )
     assert build("python", function="late:f", path=str(tmp_path))(molecules("C"))[0].value == 2
     assert str(tmp_path) not in sys.path
+
+
+def make(tmp_path: Path, text: str, **kwargs: Any) -> Component:
+    (tmp_path / "made.py").write_text(text)
+    return build("python", function="made:f", path=str(tmp_path), kwargs=kwargs)
+
+
+@pytest.mark.parametrize(
+    ("text", "kwargs", "message"),
+    [
+        ("def f(smiles, alpha=1): ...", {"alfa": 2}, ".alfa: 'made:f' has no such argument; did you mean 'alpha'?"),
+        ("def f(smiles, *, alpha): ...", {"alfa": 2}, ".alfa: 'made:f' has no such argument; did you mean 'alpha'?"),
+        ("def f(smiles): ...", {"alpha": 2}, ".alpha: 'made:f' has no such argument"),
+        ("def f(smiles, alpha): ...", {}, ": 'made:f' cannot be called: missing a required argument: 'alpha' (it is "),
+        ("def f(smiles): ...", {"smiles": 2}, ": 'made:f' cannot be called: multiple values for argument 'smiles' (it"),
+        ("def f(*, alpha=1): ...", {}, ": 'made:f' cannot be called: too many positional arguments (it is called with"),
+    ],
+)
+def test_a_call_that_could_not_begin_is_refused_before_any_molecule(
+    tmp_path: Path, text: str, kwargs: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make(tmp_path, text, **kwargs)
+    assert str(caught.value).startswith(f"scoring.component[0].kwargs{message}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def f(smiles, **rest): return [1.0] * len(smiles)",
+        "def f(*all, alpha): return [1.0] * len(all[0])",
+        "from functools import wraps\n\ndef g(smiles, alpha, model): ...\n\n"
+        "@wraps(g)\ndef f(*all, **rest): return [1.0] * len(all[0])",
+        "class f(list):\n    def __init__(self, smiles, alpha): super().__init__([1.0] * len(smiles))",
+    ],
+)
+def test_functions_that_take_it_are_called(tmp_path: Path, text: str) -> None:
+    assert values(make(tmp_path, text, alpha=2), ["C", "CC"]) == [1.0, 1.0]
+
+
+def test_a_function_without_a_readable_signature_is_called(tmp_path: Path) -> None:
+    component = make(tmp_path, "from operator import itemgetter\nf = itemgetter(slice(None))")
+    assert component(molecules(["C"]))[0].error == "not a number: 'C'"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from rdkit import Chem\ndef f(smiles): return Chem.MolFromSmiles(smiles).GetNumAtoms()",
+        "def f(smiles): return smiles.count('C')  # which a list has as well\n",
+        "def f(smiles): return [smiles.upper().count('C')]",
+    ],
+)
+def test_a_function_of_one_smiles_is_told_what_it_gets(tmp_path: Path, text: str) -> None:
+    found = make(tmp_path, text)(molecules(["CC", "CCC"]))
+    assert all(str(each.error).endswith(" (it is called with a list of SMILES)") for each in found)
 
 
 def test_arguments_that_no_config_can_hold_are_refused() -> None:

@@ -17,11 +17,15 @@ import pytest
 from chemmara.config import check
 from chemmara.errors import ConfigError, RunError
 from chemmara.interrupts import Interrupted
+from chemmara.optimization.settings import check_execution, check_workers_know
+from chemmara.optimization.tables import ExecutionSettings
 from chemmara.scoring import pool, work
 from chemmara.scoring.cluster import DaskExecutor, connect
 from chemmara.scoring.cluster_settings import DaskParameters
+from chemmara.scoring.component import COMPONENTS, PerMolecule
 from chemmara.scoring.evaluation import ComponentSpec, Evaluation, Executor, Task
 from chemmara.scoring.executors import EXECUTORS, ProcessExecutor, SerialExecutor
+from chemmara.scoring.settings import ScoringSettings
 
 HERE = Path(__file__).parent
 MODULE = "crashing_work"
@@ -303,7 +307,7 @@ def test_interrupt_reaches_the_parent_only(tmp_path: Path) -> None:
 
 
 def test_registered_executors_are_built_from_parameters() -> None:
-    assert EXECUTORS.names() == ["dask", "processes", "serial"]
+    assert {"dask", "processes", "serial"} <= {*EXECUTORS.names()}
     entry = EXECUTORS["processes"]
     executor = entry.item(check(entry.parameters, {"workers": 3, "timeout": 2.5}))
     assert isinstance(executor, ProcessExecutor)
@@ -313,3 +317,51 @@ def test_registered_executors_are_built_from_parameters() -> None:
         with pytest.raises(ConfigError):
             check(entry.parameters, table)
     assert isinstance(EXECUTORS["serial"].item(check(EXECUTORS["serial"].parameters, {})), SerialExecutor)
+
+
+def test_a_component_that_a_worker_does_not_know_is_one_line() -> None:
+    with ProcessExecutor(1) as executor, pytest.raises(ConfigError) as caught:
+        list(executor.run([Task(ComponentSpec("atoms30"), ("C",))]))
+    assert str(caught.value).startswith("component 'atoms30': worker processes know chemmara's own components")
+    assert "name = 'python'" in str(caught.value)
+
+
+class Atoms30(PerMolecule):
+    """A component of a user's own script."""
+
+    def _value(self, mol: Any) -> float:
+        return min(mol.GetNumHeavyAtoms() / 30, 1.0)
+
+
+@pytest.mark.parametrize("executor", ["processes", "dask"])
+def test_a_component_of_ones_own_is_refused_where_workers_would_run_it(
+    monkeypatch: pytest.MonkeyPatch, executor: str
+) -> None:
+    COMPONENTS.names()  # so that all are there before the copy is made
+    monkeypatch.setattr(COMPONENTS, "_entries", dict(COMPONENTS._entries))
+    COMPONENTS.register("atoms30")(Atoms30)
+    table = {"component": [{"name": "qed"}, {"name": "atoms30"}]}
+    elsewhere = check(ExecutionSettings, {"executor": executor})
+    monkeypatch.setattr(Atoms30, "cost_us", 1000)
+    with pytest.raises(ConfigError, match=r"^scoring\.component\[1\]: component 'atoms30': worker processes know"):
+        check_workers_know(ScoringSettings.parse(table), elsewhere)
+    check_workers_know(ScoringSettings.parse(table), check(ExecutionSettings, {}))
+    check_workers_know(ScoringSettings.parse({"component": [{"name": "shape", "reference": "CCO"}]}), elsewhere)
+    monkeypatch.setattr(Atoms30, "cost_us", 10)  # stays in the main process
+    check_workers_know(ScoringSettings.parse(table), elsewhere)
+
+
+@pytest.mark.parametrize("setting", ["workers", "timeout"])
+def test_a_setting_that_the_executor_does_not_take_is_refused(monkeypatch: pytest.MonkeyPatch, setting: str) -> None:
+    EXECUTORS.names()  # so that all are there before the copy is made
+    monkeypatch.setattr(EXECUTORS, "_entries", dict(EXECUTORS._entries))
+    EXECUTORS.register("inline")(lambda parameters: SerialExecutor())
+    for name in ("serial", "inline"):
+        check_execution(check(ExecutionSettings, {"executor": name}))
+        with pytest.raises(ConfigError) as caught:
+            check_execution(check(ExecutionSettings, {"executor": name, setting: 2}))
+        assert str(caught.value) == (
+            f"execution.{setting}: the executor '{name}' takes none; leave it out, or set "
+            "execution.executor = 'processes'"
+        )
+    check_execution(check(ExecutionSettings, {"executor": "processes", setting: 2}))

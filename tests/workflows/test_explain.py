@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from chemmara.cli.main import app
+from chemmara.config import Parameters
 from chemmara.errors import UserError
 from chemmara.reporting.transform_plots import SKETCHES, plot_transforms
 from chemmara.scoring.aggregation import AGGREGATIONS, PARTS
@@ -66,14 +69,47 @@ def test_what_matched_and_what_failed_is_said(tmp_path: Path) -> None:
 
 
 def test_every_transform_is_drawn(tmp_path: Path) -> None:
-    assert sorted(SKETCHES) == TRANSFORMS.names()
-    (sheet,) = plot_transforms(tmp_path / "all.svg")
+    assert sorted(SKETCHES) == TRANSFORMS.names(), (
+        "SKETCHES (chemmara/reporting/transform_plots.py) has a line for each"
+    )
+    (sheet,), _ = plot_transforms(tmp_path / "all.svg")
     drawn = sheet.read_text()
     assert drawn.startswith("<?xml")
-    files = plot_transforms(tmp_path / "each", ["sigmoid", "clip"])
+    files, _ = plot_transforms(tmp_path / "each", ["sigmoid", "clip"])
     assert [file.name for file in files] == ["sigmoid.png", "clip.png"]
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
     with pytest.raises(UserError, match="neither a directory nor a file that ends in"):
         plot_transforms(tmp_path / "all.txt")
     with pytest.raises(UserError, match="cannot write"):
         plot_transforms(tmp_path / "no" / "all.png")
+
+
+class Steep(Parameters):
+    """Can be drawn from its defaults."""
+
+    low: float
+    power: float = 2.0
+
+
+class Odd(Parameters):
+    """Asks for what nobody can guess."""
+
+    pivot: float
+
+
+@pytest.fixture
+def two_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    TRANSFORMS.names()  # so that all are there before the copy is made
+    monkeypatch.setattr(TRANSFORMS, "_entries", dict(TRANSFORMS._entries))
+    TRANSFORMS.register("steep", Steep)(lambda values, parameters: (values - parameters.low) ** parameters.power)
+    TRANSFORMS.register("odd", Odd)(lambda values, parameters: values - parameters.pivot)
+
+
+@pytest.mark.usefixtures("two_more")
+def test_a_transform_without_a_sketch_is_drawn_from_its_defaults_or_left_out_and_said(tmp_path: Path) -> None:
+    assert plot_transforms(tmp_path / "some", ["steep", "odd"]) == ([tmp_path / "some" / "steep.png"], ["odd"])
+    with pytest.raises(UserError, match="transform 'odd' cannot be drawn: it has no line in SKETCHES"):
+        plot_transforms(tmp_path / "odd.png", ["odd"])
+    done = CliRunner().invoke(app, ["components", "--plot", str(tmp_path / "all.svg")])
+    assert done.exit_code == 0
+    assert "left out: transform 'odd' cannot be drawn" in done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -79,6 +80,10 @@ def _has_null(value: Any) -> bool:
     return value is None or (isinstance(value, list) and any(_has_null(each) for each in value))
 
 
+TAKES_A_LIST = "it is called with a list of SMILES"
+_EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD
+
+
 @COMPONENTS.register("python", PythonParameters)
 class PythonFunction(Component):
     """Your own function: a list of canonical SMILES in, one number for each out (None or NaN for a failure).
@@ -107,6 +112,7 @@ class PythonFunction(Component):
         self._function: Callable[..., Any] = found
         check_unwatched(_texts(parameters.kwargs), parameters.unwatched, where)
         check_watched(parameters.watched, where)
+        _check_arguments(found, parameters, f"{where}.kwargs")
 
     @classmethod
     def resolve(cls, parameters: PythonParameters, folder: Path) -> PythonParameters:
@@ -141,10 +147,35 @@ class PythonFunction(Component):
                 answer = self._function([molecule.smiles for molecule in molecules], **self.parameters.kwargs)
         except SystemExit as error:
             return [failure(error)] * len(molecules)
+        except (TypeError, AttributeError) as error:  # what a function of one SMILES does with a list
+            if len(molecules) > 1:
+                raise
+            return [Evaluation(math.nan, f"{failure(error).error} ({TAKES_A_LIST})")]
         if isinstance(answer, (str, bytes, dict)) or not hasattr(answer, "__len__"):
-            reason = f"the function returned {type(answer).__name__}, not a sequence of numbers"
+            reason = f"the function returned {type(answer).__name__}, not a sequence of numbers ({TAKES_A_LIST})"
             return [Evaluation(math.nan, reason)] * len(molecules)
         return list(answer)
+
+
+def _check_arguments(function: Callable[..., Any], parameters: PythonParameters, where: str) -> None:
+    """Raise :class:`ConfigError` where the call could not even begin: an argument misspelt, or one left out."""
+    try:
+        # As it stands: a decorator may well fill in arguments of the function that it wraps.
+        signature = inspect.signature(function, follow_wrapped=False)
+    except (TypeError, ValueError):  # many functions of compiled modules tell nobody
+        return
+    taken = list(signature.parameters.values())
+    named = [each.name for each in taken if each.kind in (_EITHER, inspect.Parameter.KEYWORD_ONLY)]
+    if not any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken):
+        first = taken[0] if taken else None
+        free = named[1:] if first is not None and first.kind is _EITHER else named  # the first takes the SMILES
+        for key in parameters.kwargs:
+            if key not in named:
+                raise ConfigError(f"{where}.{key}: '{parameters.function}' has no such argument{nearest(key, free)}")
+    try:
+        signature.bind([], **parameters.kwargs)
+    except TypeError as error:
+        raise ConfigError(f"{where}: '{parameters.function}' cannot be called: {error} ({TAKES_A_LIST})") from None
 
 
 def _load(name: str, folders: list[Path], where: str) -> ModuleType:
