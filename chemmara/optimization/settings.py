@@ -11,26 +11,21 @@ from pydantic import Field
 
 from chemmara.config import Parameters, Table, check
 from chemmara.errors import ConfigError, UserError, nearest
-from chemmara.klrl.augmentation import AUGMENTATIONS, Augmentation, Mara, build_augmentation
-from chemmara.klrl.mara_modes import MaraModes
-from chemmara.klrl.objectives import OBJECTIVES, ObjectiveParameters
-from chemmara.klrl.strength import STRENGTHS, Strength
-from chemmara.klrl.thresholds import ThresholdParameters
+from chemmara.klrl.augmentation import AUGMENTATIONS, build_augmentation
+from chemmara.klrl.objectives import OBJECTIVES
+from chemmara.klrl.strength import STRENGTHS
+from chemmara.optimization.agreement import check_augmentation, check_genetic, check_replay, check_strength
+from chemmara.optimization.execution import check_execution, check_workers_know, executor_table
 from chemmara.optimization.files import files_in, located_table
-from chemmara.optimization.filters import DIVERSITY_FILTERS, DiversityFilter
-from chemmara.optimization.screening import SCREENS, ScreenRule, ScreenSettings, check_screen, files_of
+from chemmara.optimization.filters import DIVERSITY_FILTERS
+from chemmara.optimization.screening import ScreenSettings, check_screen, files_of
 from chemmara.optimization.seeds import read_seeds
 from chemmara.optimization.tables import ExecutionSettings, GeneticSettings, ReplaySettings
 from chemmara.policies.catalog import Prior, bundled, find_prior
-from chemmara.policies.device import check_device
 from chemmara.policies.policy import POLICIES
-from chemmara.registry import Entry, Registry
-from chemmara.scoring.cluster_settings import check_installed
-from chemmara.scoring.component import COMPONENTS, EXPENSIVE_US
-from chemmara.scoring.executors import EXECUTORS, IN_WORKERS
+from chemmara.registry import Registry
 from chemmara.scoring.failure import FailureSettings
 from chemmara.scoring.settings import ScoringSettings
-from chemmara.scoring.work import not_in_workers
 
 
 class _Head(Parameters):
@@ -124,10 +119,10 @@ class RunSettings:
             entry.built(parameters, name)  # what is wrong with them is told before a run has begun
         check_execution(head.execution)
         check_workers_know(settings.scoring, head.execution)
-        _check_augmentation(str(head.augmentation["name"]), augmentation, objective[1], head.replay)
-        _check_strength(settings.strength[0], objective[1])
-        _check_replay(head.replay, settings.diversity_filter[0], settings.screen)
-        _check_genetic(head.genetic, head.replay)
+        check_augmentation(str(head.augmentation["name"]), augmentation, objective[1], head.replay)
+        check_strength(settings.strength[0], objective[1])
+        check_replay(head.replay, settings.diversity_filter[0], settings.screen)
+        check_genetic(head.genetic, head.replay)
         return settings
 
     @property
@@ -178,82 +173,6 @@ def _located(head: _Head, folder: Path) -> _Head:
     """The head with the paths of :data:`TABLES` made absolute."""
     found = {name: located_table(registry, getattr(head, name), name, folder) for name, registry in TABLES.items()}
     return head.model_copy(update=found)
-
-
-def _check_augmentation(
-    name: str, augmentation: Augmentation, objective: ObjectiveParameters, replay: ReplaySettings
-) -> None:
-    """What does not go together. By what an augmentation is: another one's key of the same name may mean anything."""
-    if isinstance(augmentation.parameters, ThresholdParameters):
-        _check_scores(augmentation.parameters)
-    if not isinstance(augmentation, Mara):
-        return
-    if type(augmentation)._augment is Mara._augment and objective.prior_strength == 0:
-        at = "beta = 0; choose a beta" if objective.beta == 0 else "prior_exponent = 0; choose one"
-        raise ConfigError(f"augmentation: {name} does nothing at objective.{at} above 0")
-    exponent = getattr(objective, "prior_exponent", 1.0)
-    if exponent not in (0, 1) and (isinstance(augmentation, MaraModes) or augmentation.spelling == "molecule"):
-        raise ConfigError(
-            f"augmentation: objective.prior_exponent = {exponent:g} weighs the strings of a mode or a molecule by a "
-            f"power of their probabilities, and {name} makes the sums of these equal, not of the powers; set it to 1, "
-            "or take mara with spelling = 'sampled' or 'canonical'"
-        )
-    if augmentation.looks_at_buffer and not replay.used:
-        raise ConfigError(
-            "augmentation.anchor: there is no replay buffer to look at; set replay.updates to 1 or more, or "
-            "anchor = 'batch'"
-        )
-
-
-def _check_scores(parameters: ThresholdParameters) -> None:
-    for key in ("threshold", "start", "levels"):
-        value = getattr(parameters, key)
-        for tau in value if isinstance(value, tuple) else [value]:
-            if tau is not None and not 0 <= tau <= 1:
-                raise ConfigError(f"augmentation.{key}: scores lie in [0, 1] (got {tau})")
-
-
-def _check_strength(strength: Entry[Any], objective: ObjectiveParameters) -> None:
-    scales = strength.item.applied is Strength.applied  # one that sets beta in its own way may start from 0
-    if strength.name != "constant" and scales and objective.beta == 0:
-        raise ConfigError(
-            f"strength: '{strength.name}' has nothing to change at objective.beta = 0; choose a beta above 0"
-        )
-
-
-def _check_replay(replay: ReplaySettings, diversity_filter: Any, screen: ScreenSettings) -> None:
-    if replay.randomize and replay.canonical:
-        raise ConfigError("replay.canonical: a molecule is written in a random or in its canonical spelling, not both")
-    closing = any(SCREENS[rule["name"]].item.closed is not ScreenRule.closed for rule in screen.rule)
-    filling = diversity_filter.item.full is not DiversityFilter.full
-    if replay.purge and not filling and not closing:
-        raise ConfigError(
-            f"replay.purge: the diversity filter '{diversity_filter.name}' has no buckets that could be full, and no "
-            "rule of the screen closes clusters; set replay.purge = false, or diversity_filter.name = 'murcko'"
-        )
-    if replay.only and replay.join:
-        raise ConfigError("replay.join: with only = true there is no update of the step's own that could be joined")
-    for key in ("only", "with_batch", "purge", "randomize", "canonical"):
-        if getattr(replay, key) and replay.updates == 0:
-            raise ConfigError(f"replay.{key}: nothing is replayed; set replay.updates to 1 or more")
-
-
-def _check_genetic(genetic: GeneticSettings, replay: ReplaySettings) -> None:
-    if genetic.offspring and not replay.used:
-        raise ConfigError("genetic.offspring: offspring are learned from by replay; set replay.updates to 1 or more")
-    if genetic.offspring and genetic.population > replay.size:
-        raise ConfigError(
-            f"genetic.population: the buffer never holds {genetic.population} molecules (replay.size = {replay.size})"
-        )
-
-
-def executor_table(execution: ExecutionSettings) -> Table:
-    """The table of an executor ``{name, ...}``, of what [execution] says of it."""
-    takes = EXECUTORS[execution.executor].parameters.model_fields
-    given: Table = {"workers": execution.workers, "timeout": execution.timeout}
-    if execution.dask is not None:
-        given |= execution.dask.model_dump(mode="json", exclude_none=True)
-    return {"name": execution.executor, **{k: v for k, v in given.items() if k in takes and v is not None}}
 
 
 def check_keys(config: Mapping[str, Any]) -> None:
@@ -326,39 +245,6 @@ def _seeds(head: _Head, folder: Path, prior: Prior) -> Path | None:
             f"{head.oracle_budget:,} leaves no call for others; raise it, or give fewer molecules"
         )
     return path
-
-
-def check_execution(execution: ExecutionSettings) -> None:
-    """Raise :class:`ConfigError` for an executor or device that is not known, or settings that do not fit it."""
-    try:
-        takes = EXECUTORS[execution.executor].parameters.model_fields
-    except ConfigError as error:
-        raise ConfigError(f"execution.executor: {error}") from None
-    try:
-        check_device(execution.device)
-    except UserError as error:
-        raise ConfigError(f"execution.device: {error}") from None
-    if execution.dask is not None and execution.executor != "dask":
-        raise ConfigError("execution.dask: set execution.executor = 'dask' to use a Dask cluster")
-    for key in ("workers", "timeout"):
-        if getattr(execution, key) is not None and key not in takes:
-            raise ConfigError(
-                f"execution.{key}: the executor '{execution.executor}' takes none; leave it out, or set "
-                "execution.executor = 'processes'"
-            )
-    EXECUTORS.build_parameters(executor_table(execution), "execution")
-    if execution.executor == "dask":
-        check_installed(execution.dask)
-
-
-def check_workers_know(scoring: ScoringSettings, execution: ExecutionSettings) -> None:
-    """Raise :class:`ConfigError` for a component of a user's own script that would go to a worker process."""
-    if execution.executor not in IN_WORKERS:
-        return
-    for place, component in enumerate(scoring.components):
-        name = component.spec.name
-        if component.cost_us >= EXPENSIVE_US and not COMPONENTS.covers(COMPONENTS[name].item.__module__):
-            raise ConfigError(f"scoring.component[{place}]: {not_in_workers(name)}")
 
 
 def _without_none(table: Mapping[str, Any]) -> Table:

@@ -14,7 +14,8 @@ from chemmara.chemistry.molecules import Molecule, quiet, read
 from chemmara.config import check, read_table
 from chemmara.errors import ChemmaraError, ConfigError, RunError, UserError
 from chemmara.interrupts import Interrupted
-from chemmara.optimization.settings import check_execution, check_keys, check_workers_know, executor_table
+from chemmara.optimization.execution import check_execution, check_workers_know, executor_table
+from chemmara.optimization.settings import check_keys
 from chemmara.optimization.tables import ExecutionSettings
 from chemmara.reporting.export import replacing
 from chemmara.reporting.tables import number, quote

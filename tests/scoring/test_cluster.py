@@ -20,7 +20,7 @@ import pytest
 from chemmara import __version__
 from chemmara.config import check
 from chemmara.errors import ConfigError, RunError, UserError
-from chemmara.optimization.settings import check_execution, executor_table
+from chemmara.optimization.execution import check_execution, executor_table
 from chemmara.optimization.tables import ExecutionSettings
 from chemmara.scoring import cluster, remote
 from chemmara.scoring.cluster import DaskExecutor, connect, slurm_cluster

@@ -17,7 +17,7 @@ import pytest
 from chemmara.config import check
 from chemmara.errors import ConfigError, RunError
 from chemmara.interrupts import Interrupted
-from chemmara.optimization.settings import check_execution, check_workers_know
+from chemmara.optimization.execution import check_execution, check_workers_know
 from chemmara.optimization.tables import ExecutionSettings
 from chemmara.scoring import pool, work
 from chemmara.scoring.cluster import DaskExecutor, connect
