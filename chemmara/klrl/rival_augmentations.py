@@ -112,7 +112,10 @@ class DifferentialSmoothingParameters(Parameters):
     """Settings of ``differential_smoothing``."""
 
     threshold: float | None = Field(
-        default=None, description="reward from which a sample counts as correct (default: the run's threshold)"
+        default=None,
+        ge=0,
+        le=1,
+        description="reward from which a sample counts as correct (default: the run's threshold)",
     )
     correct: float = Field(
         default=0.002, ge=0, description="g_p: reward units per nat by which correct samples gain from being unlikely"

@@ -55,12 +55,19 @@ def score_change(manifest: Mapping[str, Any], before: Any, scoring: ScoringSetti
             return Change(score_record(ScoringSettings.parse(before)) != now)
         except (UserError, TypeError):  # a file that it needs is not there any more
             return Change(True)
-    if was == now:
+    if _renewed(was, scoring) == now:
         return SAME
     if not same_text:
         return Change(True)
     # The one text, and other keys: contents.
     return Change(False, tuple(part[0] for part, old in zip(now[1], was[1], strict=False) if part != old) or ("?",))
+
+
+def _renewed(record: Any, scoring: ScoringSettings) -> Any:
+    """The record of a run with today's keys in place of those that an earlier version gave the same components."""
+    today = {each.spec.former: each.spec.key for each in scoring.components if each.spec.former}
+    aggregation, parts = record
+    return [aggregation, [[label, today.get(key, key), *rest] for label, key, *rest in parts]]
 
 
 def _bare(table: Any) -> Any:

@@ -167,8 +167,8 @@ def _remarks(digests: Sequence[Digest]) -> tuple[str, ...]:
     if max(calls) > ALIKE * min(calls):
         remarks.append(
             f"the runs have {min(calls):,} to {max(calls):,} oracle calls: whoever has more of them finds more, and "
-            "only burdens and validity can be compared; a burden above the calls of the shortest run is tested as one "
-            "that was not reached"
+            "only burdens and validity can be compared; a burden above the calls of the shortest run of two "
+            "methods is tested as one that was not reached"
         )
     scored = {each.run.name: sum(not math.isnan(score) for score in each.scores) for each in digests}
     if short := [f"'{name}' ({number})" for name, number in scored.items() if number < BEST]:
@@ -202,8 +202,6 @@ def _summarise(thresholds: tuple[float, ...], records: list[dict[str, Any]], dig
     import pandas as pd
 
     methods = list(dict.fromkeys(record["method"] for record in records))
-    calls = [record["oracle_calls"] for record in records]
-    shortest = min(calls) if max(calls) > ALIKE * min(calls) else math.inf
     table: list[dict[str, Any]] = []
     tests: list[dict[str, Any]] = []
     for threshold in thresholds:
@@ -217,16 +215,17 @@ def _summarise(thresholds: tuple[float, ...], records: list[dict[str, Any]], dig
                 row[f"{name}_mean"], row[f"{name}_sd"] = mean_and_sd(by_method[method])
             table.append(row)
         for name in COMPARED:
-            tests += _tests(threshold, name, _reached(values[name], shortest) if name in BURDENS else values[name])
+            tests += _tests(threshold, name, values[name], values["oracle_calls"])
     columns = ["threshold", "metric", "method_a", "method_b", "seeds_a", "seeds_b", "u", "p", "p_holm", "note"]
     return Comparison(
         thresholds, pd.DataFrame(table), pd.DataFrame(tests, columns=columns), pd.DataFrame(records), digests
     )
 
 
-def _reached(values: dict[str, list[float]], calls: float) -> dict[str, list[float]]:
+def _reached(burdens: Sequence[float], calls: Sequence[float]) -> list[float]:
     """Burdens as far as every run could have reached them: a longer run is not better for having had the calls."""
-    return {name: [each if each <= calls else math.inf for each in found] for name, found in values.items()}
+    limit = min(calls) if max(calls) > ALIKE * min(calls) else math.inf
+    return [each if each <= limit else math.inf for each in burdens]
 
 
 def mean_and_sd(values: Sequence[float]) -> tuple[float, float]:
@@ -240,7 +239,9 @@ def mean_and_sd(values: Sequence[float]) -> tuple[float, float]:
     return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in known) / (len(known) - 1))
 
 
-def _tests(threshold: float, name: str, values: dict[str, list[float]]) -> Iterator[dict[str, Any]]:
+def _tests(
+    threshold: float, name: str, values: dict[str, list[float]], calls: dict[str, list[float]]
+) -> Iterator[dict[str, Any]]:
     """The tests of one metric between all pairs of methods: one family for Holm's correction."""
     rows: list[dict[str, Any]] = []
     for a, b in combinations(values, 2):
@@ -252,7 +253,11 @@ def _tests(threshold: float, name: str, values: dict[str, list[float]]) -> Itera
         elif any(map(math.isnan, values[a] + values[b])):
             row["note"] = "undefined for some seeds"
         else:
-            row["u"], row["p"] = mann_whitney(values[a], values[b])
+            one, other = values[a], values[b]
+            if name in BURDENS:
+                both = [*calls[a], *calls[b]]
+                one, other = _reached(one, both), _reached(other, both)
+            row["u"], row["p"] = mann_whitney(one, other)
         rows.append(row)
     tested = [row for row in rows if not row["note"]]
     for row, corrected in zip(tested, holm([row["p"] for row in tested]), strict=True):

@@ -60,9 +60,11 @@ def _settings(directory: Path) -> Table:
     """What a method is, and its goal: the config with files by name, weights and score by content."""
     manifest, config = read_manifest(directory), _config(directory)
     table = {key: placeless(value, lambda path: path.name) for key, value in config.items() if key not in APART}
-    for key in ("score", "prior_sha256", "agent_sha256"):
+    for key in ("score", "prior_sha256"):
         if key in manifest:
             table[key] = manifest[key]
+    if "agent_sha256" in manifest:  # each seed of a second stage has its own
+        table["agent"] = manifest["agent_sha256"] == manifest.get("prior_sha256")
     if "score" not in manifest:
         table["scoring"] = score_of(directory)
     return {"version": manifest.get("versions", {}).get("chemmara", ""), **table}
@@ -74,7 +76,7 @@ def _differences(one: Mapping[str, Any], other: Mapping[str, Any], place: str = 
     for key in sorted((one.keys() | other.keys()) - {"version"}):
         where = f"{place}{key}"
         if key not in one or key not in other:
-            if alike and key not in ("score", "scoring", "prior_sha256", "agent_sha256"):
+            if alike and key not in ("score", "scoring", "prior_sha256", "agent"):
                 yield where
         elif isinstance(one[key], Mapping) and isinstance(other[key], Mapping):
             yield from _differences(one[key], other[key], f"{where}.")

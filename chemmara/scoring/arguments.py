@@ -25,7 +25,7 @@ def located(argument: str, unwatched: Sequence[str] | None, *folders: Path) -> s
         if name in (unwatched or ()) or argument in (unwatched or ()):
             return argument
         for folder in folders:
-            if _is_file(folder / name):
+            if is_file(folder / name):
                 return f"{head}{(folder / name).absolute()}"
     return argument
 
@@ -42,7 +42,7 @@ def content(argument: str, unwatched: Sequence[str] | None) -> str | list[str]:
         if name in (unwatched or ()) or argument in (unwatched or ()):
             return argument
         path = Path(name)
-        if path.is_absolute() and _is_file(path):
+        if path.is_absolute() and is_file(path):
             return [head, path.name, file_hash(path)] if head else [path.name, file_hash(path)]
     return argument
 
@@ -64,7 +64,7 @@ def located_files(watched: Sequence[Path] | None, folder: Path) -> list[Path] | 
 def check_watched(watched: Sequence[Path] | None, where: str) -> None:
     """Raise ConfigError for one that is no file."""
     for index, path in enumerate(watched or ()):
-        if not _is_file(path):
+        if not is_file(path):
             what = "is a folder; name the files in it" if path.is_dir() else "does not exist"
             raise ConfigError(f"{where}.watched[{index}]: file '{path}' {what}")
 
@@ -80,7 +80,8 @@ def readings(argument: str) -> list[tuple[str, str]]:
     return [("", argument), (head + equals, name)] if name else [("", argument)]
 
 
-def _is_file(path: Path) -> bool:
+def is_file(path: Path) -> bool:
+    """Whether it is one that can be looked at."""
     try:
         return path.is_file()
     except OSError:  # a name too long, say

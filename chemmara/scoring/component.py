@@ -67,6 +67,13 @@ class Component(ABC):
         table: dict[str, Any] = plain(self.parameters, file_hash)
         return table
 
+    def former_identity(self) -> dict[str, Any] | None:
+        """The identity of these settings under an earlier version of chemmara that left something out; None: the same.
+
+        Values kept under it are taken over, once, as those of what is there now: they were paid for.
+        """
+        return None
+
     def __call__(self, molecules: Sequence[Molecule]) -> list[Evaluation]:
         """One evaluation per molecule, in order. Never raises for a molecule: a failure is NaN with its reason.
 

@@ -57,7 +57,8 @@ class ComponentSpec:
     ``key`` identifies the component together with its settings in a store: values under one key are interchangeable
     between runs. It does not contain weight, label or transform, which do not change the raw value.
     Specs of one ``group`` differ in nothing but their ``endpoint``: one call answers them all. ``asked`` are the
-    endpoints of the group that a score asks for, so that one which does not exist is found at the start.
+    endpoints of the group that a score asks for, so that one which does not exist is found at the start. ``former`` is
+    the key under an earlier version of chemmara, where that was another one.
     """
 
     name: str
@@ -66,6 +67,7 @@ class ComponentSpec:
     group: str = ""
     endpoint: str = ""
     asked: tuple[str, ...] = ()
+    former: str = ""
 
 
 @dataclass(frozen=True)

@@ -137,9 +137,14 @@ class Ledger:
                 raise
 
     def describe(self, specs: Iterable[ComponentSpec]) -> None:
-        """Note what the keys of components stand for."""
+        """Note what the keys of components stand for. Values under a former key are from now on under the new one."""
+        specs = list(specs)
         values = [(spec.key, spec.name, json.dumps(spec.parameters, sort_keys=True)) for spec in specs]
         with self._transaction():
+            for spec in specs:
+                if spec.former and self._db.execute("DELETE FROM components WHERE key = ?", (spec.former,)).rowcount:
+                    self._db.execute("UPDATE OR IGNORE evaluations SET key = ? WHERE key = ?", (spec.key, spec.former))
+                    self._db.execute("DELETE FROM evaluations WHERE key = ?", (spec.former,))
             self._db.executemany("INSERT OR IGNORE INTO components VALUES (?, ?, ?)", values)
 
     def lookup(self, key: str, smiles: Sequence[str]) -> dict[str, Evaluation]:

@@ -89,7 +89,9 @@ def spec_of(name: str, built: Component) -> ComponentSpec:
     parameters = built.parameters.model_dump(mode="json", exclude_none=True)
     key = _hash([name, built.version, identity])
     if not built.endpoint:
-        return ComponentSpec(name, parameters, key)
+        before = built.former_identity()
+        former = _hash([name, built.version, before]) if before is not None else ""
+        return ComponentSpec(name, parameters, key, former=former)
     # With all settings, also those that no value depends on: one call is made with the time limit or headers of one.
     group = _hash(
         [name, built.version, *({k: v for k, v in t.items() if k != "endpoint"} for t in (identity, parameters))]

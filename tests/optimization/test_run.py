@@ -952,7 +952,6 @@ def test_mended_oracle_goes_on_with_retry_failed(config: Config, tmp_path: Path)
     )
     flag = tmp_path / "mended"
     oracle = {"name": "python", "function": "oracle:score", "path": str(tmp_path), "kwargs": {"flag": str(flag)}}
-    oracle["unwatched"] = [str(flag)]
     execution = {"threads": 1, "device": "cpu", "checkpoint_seconds": 0}
     table = config(scoring={"component": [oracle]}, oracle_budget=80, execution=execution)
     with pytest.raises(RunError, match="--retry-failed"):

@@ -327,7 +327,7 @@ def test_a_burden_beyond_the_shortest_run_is_not_reached(make_runs: MakeRuns) ->
     assert row.p == 1
     long = found.table[found.table.method == "m60"].iloc[0]
     assert long.burden_10_mean == 50
-    assert any("tested as one that was not reached" in remark for remark in found.remarks)
+    assert any("is tested as one that was not reached" in remark for remark in found.remarks)
     hits = found.tests[found.tests.metric == "hits"].iloc[0]
     assert hits.p < 0.01
 

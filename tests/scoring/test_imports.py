@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 
 from chemmara.scoring.imports import imported
@@ -27,7 +28,7 @@ def test_modules_beside_it_and_what_they_import(tmp_path: Path) -> None:
         pkg__in__sibling="",
         pkg__in__cousin="this is no Python",
     )
-    assert list(imported(mine, [tmp_path])) == [
+    assert list(imported("mine", mine, None)) == [
         "helper",
         "other",
         "pkg",
@@ -39,8 +40,15 @@ def test_modules_beside_it_and_what_they_import(tmp_path: Path) -> None:
 
 
 def test_the_first_folder_wins_and_what_is_not_there_is_left_out(tmp_path: Path) -> None:
-    mine = write(tmp_path / "a", mine="import helper\nimport gone\n", helper="")
-    write(tmp_path / "b", helper="", gone="")
-    found = imported(mine, [tmp_path / "a", tmp_path / "b"])
-    assert found == {"gone": tmp_path / "b" / "gone.py", "helper": tmp_path / "a" / "helper.py"}
-    assert imported(mine, []) == {}
+    mine = write(tmp_path / "b", mine="import helper\nimport gone\nimport beside\n", helper="", beside="")
+    write(tmp_path / "a", helper="")
+    found = imported("mine", mine, tmp_path / "a")
+    assert found == {"beside": tmp_path / "b" / "beside.py", "helper": tmp_path / "a" / "helper.py"}
+
+
+def test_what_is_installed_is_the_environments(tmp_path: Path) -> None:
+    mine = write(tmp_path / "site-packages", mine="import helper\n", helper="")
+    assert imported("mine", mine, tmp_path / "site-packages") == {}
+    assert imported("statistics", Path(statistics.__file__), None) == {}
+    shadow = write(tmp_path, mine="import random, math\n", random="")
+    assert imported("mine", shadow, None) == {}

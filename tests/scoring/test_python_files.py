@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from chemmara.errors import ConfigError
+from chemmara.optimization.goal import SAME, score_change, score_record
 from chemmara.scoring import work
-from chemmara.scoring.function import ScoringFunction
+from chemmara.scoring.evaluation import Evaluation
+from chemmara.scoring.ledger import Ledger
 from chemmara.scoring.settings import ScoringSettings
 
 MODULE = """
@@ -18,6 +22,9 @@ import helper
 def score(smiles, model="", deep=None):
     return [helper.FACTOR * float(open(model).read()) for _ in smiles]
 """
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is not watched:UserWarning")
 
 
 @pytest.fixture
@@ -42,33 +49,71 @@ def key(folder: Path, **more: Any) -> str:
     return settings(folder, **more).components[0].spec.key
 
 
-@pytest.mark.parametrize(("file", "text"), [("helper.py", "FACTOR = 2.0\n"), ("model.txt", "0.5"), ("mine.py", "")])
+@pytest.mark.parametrize(("file", "text"), [("helper.py", "FACTOR = 2.0\n"), ("mine.py", MODULE + "\n# another\n")])
 def test_a_change_is_another_oracle(folder: Path, file: str, text: str) -> None:
     before = key(folder)
     assert key(folder) == before
-    (folder / file).write_text(text or MODULE + "\n# another\n")
+    (folder / file).write_text(text)
     assert key(folder) != before
 
 
-def test_a_file_in_kwargs_is_found_beside_the_config(folder: Path) -> None:
+def test_a_file_in_kwargs_that_is_not_watched_is_told_of(folder: Path) -> None:
+    """The text is the function's business: it may name a model, a log, or be no name at all."""
+    with pytest.warns(
+        UserWarning, match=r"kwargs: what is in 'model.txt' is not watched; .* watched = \['model.txt'\]"
+    ):
+        before = settings(folder)
+    assert before.components[0].spec.parameters["kwargs"] == {"model": "model.txt"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        watched = key(folder, watched=["model.txt"])
+        settings(folder, kwargs={"model": "helper", "deep": {"of": ["none.txt", 3]}})
+    (folder / "model.txt").write_text("0.5")
+    assert key(folder) == before.components[0].spec.key
+    assert key(folder, watched=["model.txt"]) != watched
+
+
+@pytest.mark.parametrize("name", ["pkg", "pkg.deep"])
+def test_a_module_of_a_package(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "pkg").mkdir()
+    (folder / "pkg" / "__init__.py").write_text("from .deep import score\n")
+    (folder / "pkg" / "deep.py").write_text("from .cousin import K\ndef score(smiles): return [K for _ in smiles]\n")
+    (folder / "pkg" / "cousin.py").write_text("K = 0.5\n")
+    before = key(folder, function=f"{name}:score", kwargs={})
+    monkeypatch.chdir(folder)  # from where a module is used is of no account
+    assert key(folder, function=f"{name}:score", kwargs={}) == before
+    for file in ("cousin.py", "__init__.py"):
+        with (folder / "pkg" / file).open("a") as stream:
+            stream.write("# another\n")
+        after = key(folder, function=f"{name}:score", kwargs={})
+        assert after != before
+        before = after
+
+
+def test_values_of_an_earlier_version_are_taken_over_once(folder: Path, tmp_path: Path) -> None:
+    """It kept them under a key without the helper; what the helper held then nobody knows any more."""
+    spec = settings(folder).components[0].spec
+    assert spec.former not in ("", spec.key)
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        ledger.describe([replace(spec, key=spec.former, former="")])
+        ledger.record(spec.former, [("CCO", Evaluation(0.25)), ("CC", Evaluation(0.5))])
+        ledger.describe([spec])
+        assert ledger.lookup(spec.key, ["CCO", "CC"]) == {"CCO": Evaluation(0.25), "CC": Evaluation(0.5)}
+        assert ledger.lookup(spec.former, ["CCO", "CC"]) == {}
+        (folder / "helper.py").write_text("FACTOR = 2.0\n")
+        changed = settings(folder).components[0].spec
+        assert changed.former == spec.former
+        ledger.describe([changed])
+        assert ledger.lookup(changed.key, ["CCO", "CC"]) == {}, "these are of the helper as it was"
+
+
+def test_a_run_of_an_earlier_version_goes_on(folder: Path) -> None:
     parsed = settings(folder)
-    assert ScoringFunction(parsed)(["CCO"]).total.tolist() == [0.25]
-    again = ScoringSettings.parse(parsed.to_table())
-    assert again == parsed
-    assert again.components[0].spec.key == parsed.components[0].spec.key
-    nested = settings(folder, kwargs={"model": "model.txt", "deep": {"of": ["model.txt", "no file", 3]}})
-    assert nested.components[0].spec.parameters["kwargs"]["deep"]["of"] == [str(folder / "model.txt"), "no file", 3]
-
-
-def test_a_log_of_the_functions_own_may_be_named(folder: Path) -> None:
-    (folder / "log").write_text("one")
-    log = {"model": "model.txt", "deep": "log"}
-    before, watched = key(folder, kwargs=log, unwatched=["log"]), key(folder, kwargs=log)
-    (folder / "log").write_text("two")
-    assert key(folder, kwargs=log, unwatched=["log"]) == before
-    assert key(folder, kwargs=log) != watched
-    with pytest.raises(ConfigError, match=r"unwatched\[0\]: 'lgo' is none of the arguments; did you mean 'log'"):
-        key(folder, kwargs=log, unwatched=["lgo"])
+    now, spec = score_record(parsed), parsed.components[0].spec
+    label, _, *rest = now[1][0]
+    table = parsed.to_table()
+    assert score_change({"score": [now[0], [[label, spec.former, *rest]]]}, table, parsed) == SAME
+    assert score_change({"score": [now[0], [[label, "another", *rest]]]}, table, parsed).contents == (label,)
 
 
 def test_a_file_that_the_module_opens_by_itself_is_watched_where_it_is_named(folder: Path) -> None:

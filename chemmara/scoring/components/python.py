@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import math
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,17 +19,7 @@ from pydantic import Field, field_validator
 from chemmara.chemistry.molecules import Molecule
 from chemmara.config import Parameters
 from chemmara.errors import ConfigError, nearest
-from chemmara.scoring.arguments import (
-    UNWATCHED,
-    WATCHED,
-    check_unwatched,
-    check_watched,
-    content,
-    contents,
-    located,
-    located_files,
-    to_be_written,
-)
+from chemmara.scoring.arguments import WATCHED, check_watched, contents, is_file, located_files
 from chemmara.scoring.component import COMPONENTS, Component, failure, file_hash
 from chemmara.scoring.evaluation import Evaluation
 from chemmara.scoring.imports import imported
@@ -40,7 +31,6 @@ class PythonParameters(Parameters):
     function: str = Field(description="module:function, for example my_scores:solubility")
     kwargs: dict[str, Any] = Field(default_factory=dict, description="keyword arguments passed on to the function")
     path: Path | None = Field(None, description="folder searched first for the module; default: the config's own")
-    unwatched: list[str] | None = Field(None, description=UNWATCHED)
     watched: list[Path] | None = Field(None, description=WATCHED)
 
     @field_validator("function")
@@ -60,18 +50,12 @@ class PythonParameters(Parameters):
         return table
 
 
-def _each_text(value: Any, change: Callable[[str], Any]) -> Any:
-    if isinstance(value, dict):
-        return {key: _each_text(each, change) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_each_text(each, change) for each in value]
-    return change(value) if isinstance(value, str) else value
-
-
-def _texts(value: Any) -> list[str]:
-    found: list[str] = []
-    _each_text(value, found.append)
-    return found
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _texts(each)
 
 
 def _has_null(value: Any) -> bool:
@@ -91,8 +75,7 @@ class PythonFunction(Component):
     The module is looked for in ``path``, in the working directory, then among the installed packages. A value may
     depend on nothing but its SMILES and ``kwargs``. Where the call raises, each molecule of the batch is called alone;
     return None for a molecule that fails to avoid that. Values outside [0, 1] need a transform, else they are failures.
-    Stored values are used again until the module changes, one beside it that it imports, a file named in ``kwargs`` (it
-    is found beside the config) or one that is ``watched``.
+    Stored values are used again until the module changes, one beside it that it imports, or a file that is ``watched``.
     """
 
     parameters: PythonParameters
@@ -110,36 +93,51 @@ class PythonFunction(Component):
             hint = nearest(function, names)
             raise ConfigError(f"{where}.function: module '{name}' has no function '{function}'{hint}")
         self._function: Callable[..., Any] = found
-        check_unwatched(_texts(parameters.kwargs), parameters.unwatched, where)
+        self._answered = False  # whether it has taken a list
         check_watched(parameters.watched, where)
+        self._tell_of_files()
         _check_arguments(found, parameters, f"{where}.kwargs")
 
     @classmethod
     def resolve(cls, parameters: PythonParameters, folder: Path) -> PythonParameters:
         path = folder if parameters.path is None else folder / parameters.path
-        unwatched = parameters.unwatched
-        kwargs = _each_text(parameters.kwargs, lambda text: located(text, unwatched, folder, Path.cwd()))
-        updates = {
-            "path": path.absolute(),
-            "kwargs": kwargs,
-            "unwatched": to_be_written(_texts(kwargs), unwatched),
-            "watched": located_files(parameters.watched, folder),
-        }
-        return parameters.model_copy(update=updates)
+        return parameters.model_copy(
+            update={"path": path.absolute(), "watched": located_files(parameters.watched, folder)}
+        )
+
+    def _tell_of_files(self) -> None:
+        """Say of a file in the arguments that it is not watched: it may be a model, and as well a log."""
+        named = {path.resolve() for path in self.parameters.watched or ()}
+        for text in _texts(self.parameters.kwargs):
+            places = [folder / text for folder in self._folders] if Path(text).suffix else []
+            file = next((place for place in places if is_file(place)), None)
+            if file is not None and file.resolve() not in named:
+                warnings.warn(
+                    f"{self.where}.kwargs: what is in '{text}' is not watched; if values depend on it, name it in "
+                    f"watched = ['{text}']",
+                    stacklevel=2,
+                )
 
     def identity(self) -> dict[str, Any]:
-        """The function, its arguments, and what is in its module, in those beside it that it imports, and in files
-        among the arguments or watched; where they lie does not matter."""
-        given, file = self.parameters, getattr(self._module, "__file__", None)
-        table = {
-            "function": given.function,
-            "kwargs": _each_text(given.kwargs, lambda text: content(text, given.unwatched)),
-            "module": file_hash(Path(file)) if file else "",
-        }
-        beside = imported(Path(file), self._folders) if file else {}
-        if beside:
-            table["imports"] = {name: file_hash(path) for name, path in beside.items()}
-        return {**table, "watched": contents(given.watched)} if given.watched else table
+        """The function, its arguments, and what is in its module, in those beside it that it imports, and in watched
+        files; where they lie does not matter."""
+        watched = {"watched": contents(self.parameters.watched)} if self.parameters.watched else {}
+        beside = {name: file_hash(path) for name, path in self._beside().items()}
+        return {**self._of_itself(), **({"imports": beside} if beside else {}), **watched}
+
+    def former_identity(self) -> dict[str, Any] | None:
+        """Without the modules beside it, which were not looked at until version 0.1."""
+        return self._of_itself() if self._beside() else None
+
+    def _of_itself(self) -> dict[str, Any]:
+        file = getattr(self._module, "__file__", None)
+        table = self.parameters.model_dump(mode="json", exclude={"path", "watched"})
+        return {**table, "module": file_hash(Path(file)) if file else ""}
+
+    def _beside(self) -> dict[str, Path]:
+        file = getattr(self._module, "__file__", None)
+        name = self.parameters.function.partition(":")[0]
+        return imported(name, Path(file), self.parameters.path) if file else {}
 
     def _score(self, molecules: Sequence[Molecule]) -> Sequence[Any]:
         try:
@@ -148,12 +146,13 @@ class PythonFunction(Component):
         except SystemExit as error:
             return [failure(error)] * len(molecules)
         except (TypeError, AttributeError) as error:  # what a function of one SMILES does with a list
-            if len(molecules) > 1:
+            if len(molecules) > 1 or self._answered:
                 raise
             return [Evaluation(math.nan, f"{failure(error).error} ({TAKES_A_LIST})")]
         if isinstance(answer, (str, bytes, dict)) or not hasattr(answer, "__len__"):
             reason = f"the function returned {type(answer).__name__}, not a sequence of numbers ({TAKES_A_LIST})"
             return [Evaluation(math.nan, reason)] * len(molecules)
+        self._answered = True
         return list(answer)
 
 

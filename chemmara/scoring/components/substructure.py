@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -103,6 +104,11 @@ class Alerts(PerMolecule):
         self.cost_us = 3.5 * entries + 5.0 * len(self._patterns)
         self.bounds = (0.0, 1.0) if parameters.mode == "clean" else (0.0, None)
 
+    def identity(self) -> dict[str, Any]:
+        """A catalogue that is named twice counts once, and did not always: that is another number of alerts."""
+        distinct = _distinct(self.parameters.catalogues)
+        return {**super().identity(), **({"catalogues": distinct} if self.parameters.mode == "count" else {})}
+
     def _value(self, mol: Chem.Mol) -> float:
         if self.parameters.mode == "clean":
             return float(not self._any(mol))
@@ -181,6 +187,11 @@ class ScaffoldMatch(PerMolecule):
             raise ConfigError(f"{where}.scaffold: '{parameters.scaffold}' has no ring, so no scaffold")
         self._pattern = parse_reference(self._scaffold, f"{where}.scaffold").mol
         self.cost_us = 320.0 if parameters.generic else 150.0
+
+    def identity(self) -> dict[str, Any]:
+        """Atom maps of the scaffold are of no account, and were: nothing was equal to it."""
+        mapped = re.search(r":\d+\]", self.parameters.scaffold)
+        return {**super().identity(), **({"maps": "none"} if mapped else {})}
 
     def _value(self, mol: Chem.Mol) -> float:
         if self.parameters.mode == "equals":
