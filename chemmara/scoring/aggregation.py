@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 else:
     np = lazy("numpy")
 
-DIGITS = 12
-"""Of a total: three components at 0.7 are 0.7, and not below a threshold of 0.7 by what rounding left."""
+DIGITS, SMALL = 12, 1e-3
+"""A total above the second is rounded to so many decimals: three components at 0.7 are 0.7, and not below a threshold of
+0.7 by what the products left. A smaller one is no hit of anybody's, and what it is still tells molecules apart."""
 
 AGGREGATIONS: Registry[Aggregation] = Registry("aggregation", ("chemmara.scoring.aggregation",))
 
@@ -71,4 +72,5 @@ def aggregate(name: str, scores: Array, weights: Array, filters: Array) -> Array
         total = total * row
     # NaN ** 0 is 1, so a failed component of weight 0 has to be put back.
     failed = np.isnan(scores).any(axis=0) | np.isnan(filters).any(axis=0)
-    return np.where(failed, np.nan, np.clip(total.round(DIGITS), 0.0, 1.0))
+    total = np.where(total > SMALL, total.round(DIGITS), total)
+    return np.where(failed, np.nan, np.clip(total, 0.0, 1.0))

@@ -150,6 +150,11 @@ def test_equal_scores_reach_a_threshold_that_is_equal_to_them(name: str, score: 
     assert total[0] == score
 
 
+def test_the_smallest_totals_are_kept_apart() -> None:
+    scores = np.array([[1e-15, 3e-15, 1e-300, 0.0]])
+    assert aggregate("geometric_mean", scores, np.ones(1), np.empty((0, 4))).tolist() == scores[0].tolist()
+
+
 def test_aggregation_by_hand() -> None:
     scores, weights, none = np.array([[0.25], [1.0]]), np.array([1.0, 3.0]), np.ones((0, 1))
     assert aggregate("geometric_mean", scores, weights, none) == pytest.approx([0.25**0.25])
