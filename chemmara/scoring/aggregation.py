@@ -22,8 +22,8 @@ else:
     np = lazy("numpy")
 
 DIGITS, SMALL = 12, 1e-3
-"""A total above the second is rounded to so many decimals: three components at 0.7 are 0.7, and not below a threshold of
-0.7 by what the products left. A smaller one is no hit of anybody's, and what it is still tells molecules apart."""
+"""A total above the second is rounded to so many decimals: three components at 0.7 are 0.7, and not below a threshold
+of 0.7 by what the products left. A smaller one is no hit of anybody's, and what it is still tells molecules apart."""
 
 AGGREGATIONS: Registry[Aggregation] = Registry("aggregation", ("chemmara.scoring.aggregation",))
 
