@@ -20,6 +20,9 @@ NO_VALUE = ("retry", "on_failure", "path", "timeout", "start_timeout", "retries"
 APART = ("seed", "execution", "failure", "oracle_budget", "max_steps", "max_hits", "prior", "agent", "scoring")
 """Keys of a config in which runs of one method may differ; the score and the weights are told by their contents."""
 
+TOLD = ("score", "scoring", "prior_sha256", "agent")
+"""What a manifest may not say yet."""
+
 
 def collect(paths: Sequence[str | Path | Run]) -> list[Run]:
     """The runs of all paths, each once. Two methods of one name are told apart by where they come from: those that have
@@ -70,18 +73,26 @@ def _settings(directory: Path) -> Table:
     return {"version": manifest.get("versions", {}).get("chemmara", ""), **table}
 
 
-def _differences(one: Mapping[str, Any], other: Mapping[str, Any], place: str = "") -> Iterator[str]:
+def _differences(one: Table, other: Table) -> Iterator[str]:
     """The keys in which two tables differ. One that only a newer version writes down is no difference."""
-    alike = place or one.get("version") == other.get("version")
-    for key in sorted((one.keys() | other.keys()) - {"version"}):
-        where = f"{place}{key}"
-        if key not in one or key not in other:
-            if alike and key not in ("score", "scoring", "prior_sha256", "agent"):
-                yield where
-        elif isinstance(one[key], Mapping) and isinstance(other[key], Mapping):
-            yield from _differences(one[key], other[key], f"{where}.")
-        elif one[key] != other[key]:
-            yield where
+    alike = one.get("version") == other.get("version")
+    for place, (before, after) in _pairs(one, other):
+        told = _MISSING not in (before, after) or (alike and place not in TOLD)
+        if place != "version" and before != after and told:
+            yield place
+
+
+_MISSING = object()
+
+
+def _pairs(one: Mapping[str, Any], other: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:
+    """What stands at each place of two tables."""
+    for key in sorted(one.keys() | other.keys()):
+        before, after = one.get(key, _MISSING), other.get(key, _MISSING)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            yield from _pairs(before, after, f"{place}{key}.")
+        else:
+            yield f"{place}{key}", (before, after)
 
 
 def score_of(directory: Path) -> str:

@@ -311,6 +311,13 @@ def test_runs_of_other_settings_are_not_one_method(make_runs: MakeRuns) -> None:
     assert compare([one, begin("three", 2, 1e-3)]).table.method.tolist() == ["one/mara", "three/mara"]
     other = begin("four", 3, 1e-4, score=["product", [["qed", "k"]]])
     assert compare([one, other]).table.method.tolist() == ["one/mara", "four/mara"]
+    newer = begin("five", 4, 1e-4, versions={"chemmara": "9.9"})
+    with (newer / "mara/seed-4/config.toml").open("a") as stream:
+        stream.write("turns = 3\n")  # a key of [replay] that only the newer version has
+    assert compare([one, newer]).table.method.tolist() == ["mara"]
+    assert compare([newer, begin("six", 5, 1e-4, versions={"chemmara": "9.9"})]).table.method.nunique() == 2
+    stage = [begin(f"stage{n}", n, 1e-4, prior_sha256="p", agent_sha256=f"a{n}") for n in (6, 7)]
+    assert compare(stage).table.method.tolist() == ["mara"], "each seed of a second stage has its own agent"
     again = compare(begin("one", 4, 1e-3))  # within a folder nothing tells them apart, so it is said
     assert again.table.method.tolist() == ["mara"]
     assert any("the runs of 'mara' differ in objective.learning_rate" in remark for remark in again.remarks)
