@@ -46,6 +46,11 @@ def test_the_first_folder_wins_and_what_is_not_there_is_left_out(tmp_path: Path)
     assert found == {"beside": tmp_path / "b" / "beside.py", "helper": tmp_path / "a" / "helper.py"}
 
 
+def test_a_module_depends_on_the_package_that_it_lies_in(tmp_path: Path) -> None:
+    write(tmp_path, pkg__in____init__="", pkg__in__alone="")
+    assert list(imported("pkg.alone", tmp_path / "pkg" / "alone.py", None)) == ["pkg"]
+
+
 def test_what_is_installed_is_the_environments(tmp_path: Path) -> None:
     mine = write(tmp_path / "site-packages", mine="import helper\n", helper="")
     assert imported("mine", mine, tmp_path / "site-packages") == {}

@@ -97,8 +97,9 @@ def test_values_of_an_earlier_version_are_taken_over_once(folder: Path, tmp_path
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         ledger.describe([replace(spec, key=spec.former, former="")])
         ledger.record(spec.former, [("CCO", Evaluation(0.25)), ("CC", Evaluation(0.5))])
+        ledger.record(spec.key, [("CCO", Evaluation(0.75))])  # by another process that was first
         ledger.describe([spec])
-        assert ledger.lookup(spec.key, ["CCO", "CC"]) == {"CCO": Evaluation(0.25), "CC": Evaluation(0.5)}
+        assert ledger.lookup(spec.key, ["CCO", "CC"]) == {"CCO": Evaluation(0.75), "CC": Evaluation(0.5)}
         assert ledger.lookup(spec.former, ["CCO", "CC"]) == {}
         (folder / "helper.py").write_text("FACTOR = 2.0\n")
         changed = settings(folder).components[0].spec
