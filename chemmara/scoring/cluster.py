@@ -55,10 +55,11 @@ class _Answer:
 
 @dataclass(frozen=True)
 class _Part:
-    """Molecules of one task, by their place in it, that travel together."""
+    """Molecules of one task, by their place in it, that travel together; a ``suspect`` travels alone."""
 
     index: int
     places: tuple[int, ...]
+    suspect: bool = False
 
 
 @dataclass
@@ -85,7 +86,8 @@ class DaskExecutor:
 
     No more tasks are out than the cluster has threads, so that a kill -9 loses at most one task each. Tasks of a worker
     that dies run elsewhere. One under which workers die again and again (Dask's ``allowed-failures``, 3) is taken apart
-    molecule by molecule, and a molecule that does the same alone is a failed evaluation. Crashes and time-outs of a
+    molecule by molecule; a molecule that does the same is sent again once nothing else is out, since Dask also blames
+    what waited on a worker beside it, and is a failed evaluation if it does it then. Crashes and time-outs of a
     component are no business of Dask's: see :func:`chemmara.scoring.remote.evaluate`.
 
     Raises the component's own ChemmaraError if it cannot be built on a worker, after what the other workers were at,
@@ -116,6 +118,7 @@ class DaskExecutor:
         coming, over = chain([first], numbered), False
         answers: dict[int, _Answer] = {}
         waiting: deque[_Part] = deque()
+        suspects: deque[_Part] = deque()
         cluster = self._cluster or self._join()
         self._last_worker = time.monotonic()
         events: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -134,12 +137,12 @@ class DaskExecutor:
                             continue
                         answers[index] = _Answer(task)
                         waiting.append(_Part(index, tuple(range(len(task.smiles)))))
-                    part = waiting.popleft()
-                    future = self._submit(part, answers[part.index].task)
-                    out[future.key] = future, part
-                    future.add_done_callback(events.put)
+                    self._send(waiting.popleft(), answers, out, events)
                 if over and not waiting and not out:
-                    break
+                    if fault is not None or not suspects:
+                        break
+                    if self._available():  # one at a time, and nothing else: whoever's worker dies now has killed it
+                        self._send(suspects.popleft(), answers, out, events)
                 try:
                     future = events.get(timeout=_POLL_S)
                 except queue.Empty:
@@ -148,7 +151,9 @@ class DaskExecutor:
                     continue
                 _, part = out.pop(future.key)
                 try:
-                    waiting.extendleft(self._take(future, part, answers[part.index]))
+                    left = self._take(future, part, answers[part.index])
+                    suspects.extend(each for each in left if each.suspect)
+                    waiting.extendleft(each for each in left if not each.suspect)
                 except (Interrupted, _Lost):
                     raise
                 except ChemmaraError as error:  # once what others are at, which is paid for, has been handed over
@@ -172,6 +177,11 @@ class DaskExecutor:
             raise
         self._cluster, self._level, self._mended = cluster, level, time.monotonic()
         return cluster
+
+    def _send(self, part: _Part, answers: dict[int, _Answer], out: dict[str, tuple[Any, _Part]], events: Any) -> None:
+        future = self._submit(part, answers[part.index].task)
+        out[future.key] = future, part
+        future.add_done_callback(events.put)
 
     def _submit(self, part: _Part, task: Task) -> Any:
         assert self._cluster is not None
@@ -221,6 +231,8 @@ class DaskExecutor:
                 ) from None
             if len(part.places) > 1:
                 return [_Part(part.index, (place,)) for place in reversed(part.places)]
+            if not part.suspect:  # Dask blames whatever was on a worker, also what waited there beside the guilty one
+                return [_Part(part.index, part.places, suspect=True)]
             reason = "every Dask worker that ran it died (out of memory, or out of time?)"
             values = [Evaluation(math.nan, reason)]
         answer.values.update(zip(part.places, values, strict=True))

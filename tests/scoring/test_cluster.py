@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -374,3 +374,42 @@ def test_settings_reach_the_executor() -> None:
     assert parameters.slurm == check(SlurmSettings, SLURM)
     executor = entry.item(parameters)
     assert (executor._timeout, executor._wait_seconds) == (60, 5)
+
+
+class KilledWorker(Exception):
+    """Dask's name for a task under which workers died."""
+
+
+class _Future:
+    def __init__(self, key: str, values: list[Evaluation] | None) -> None:
+        self.key, self.values, self.status = key, values, "error"
+
+    def add_done_callback(self, call: Callable[[Any], None]) -> None:
+        call(self)
+
+    def result(self, timeout: float | None) -> list[Evaluation]:
+        if self.values is None:
+            raise KilledWorker
+        return self.values
+
+
+@pytest.mark.parametrize(("deaths", "fails"), [(0, False), (1, False), (2, True)])
+def test_who_is_blamed_once_is_asked_again_when_nothing_else_is_out(
+    deaths: int, fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = DaskExecutor(lambda: None, None, 1.0)  # type: ignore[arg-type, return-value]
+    sent: list[str] = []
+
+    def submit(part: Any, task: Task) -> _Future:
+        (place,) = part.places
+        smiles = task.smiles[place]
+        sent.append(smiles)
+        killed = smiles == "C" and sent.count("C") <= deaths
+        return _Future(f"{len(sent)}", None if killed else [Evaluation(float(len(smiles)))])
+
+    monkeypatch.setattr(executor, "_join", lambda: None)
+    monkeypatch.setattr(executor, "_available", lambda: 2)
+    monkeypatch.setattr(executor, "_submit", submit)
+    answers = dict(executor.run([Task(SPEC, (smiles,)) for smiles in ("C", "CC", "CCC", "CCCC")]))
+    assert sent == ["C", "CC", "CCC", "CCCC", *["C"] * min(deaths, 1)]
+    assert [values[0].failed for _, values in sorted(answers.items())] == [fails, False, False, False]
