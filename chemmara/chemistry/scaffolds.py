@@ -20,7 +20,13 @@ def murcko(mol: Chem.Mol) -> str:
     """
     if mol.GetRingInfo().NumRings() == 0:
         return ""
-    return str(Chem.MolToSmiles(_framework(mol), isomericSmiles=False))
+    framework = _framework(mol)
+    text = str(Chem.MolToSmiles(framework, isomericSmiles=False))
+    if ":" not in text:  # as good as always, and to walk over the atoms takes time
+        return text
+    for atom in framework.GetAtoms():
+        atom.SetAtomMapNum(0)
+    return str(Chem.MolToSmiles(framework, isomericSmiles=False))
 
 
 def generic(mol: Chem.Mol) -> str:
@@ -44,8 +50,6 @@ def generic(mol: Chem.Mol) -> str:
 def _framework(mol: Chem.Mol) -> Chem.Mol:
     # MurckoScaffold.GetScaffoldForMol without its module, which imports far more than these three calls.
     framework = Chem.MurckoDecompose(mol)
-    for atom in framework.GetAtoms():
-        atom.SetAtomMapNum(0)
     framework.ClearComputedProps()
     framework.UpdatePropertyCache()
     return framework
