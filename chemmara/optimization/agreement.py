@@ -12,7 +12,7 @@ from chemmara.klrl.strength import Strength
 from chemmara.klrl.thresholds import ThresholdParameters
 from chemmara.optimization.filters import DiversityFilter
 from chemmara.optimization.screening import SCREENS, ScreenRule, ScreenSettings
-from chemmara.optimization.tables import GeneticSettings, ReplaySettings
+from chemmara.optimization.tables import ExploitSettings, GeneticSettings, ReplaySettings
 from chemmara.registry import Entry
 
 
@@ -80,4 +80,14 @@ def check_genetic(genetic: GeneticSettings, replay: ReplaySettings) -> None:
     if genetic.offspring and genetic.population > replay.size:
         raise ConfigError(
             f"genetic.population: the buffer never holds {genetic.population} molecules (replay.size = {replay.size})"
+        )
+
+
+def check_exploit(exploit: ExploitSettings, replay: ReplaySettings, screen: ScreenSettings) -> None:
+    lifted = any(SCREENS[rule["name"]].item.widens for rule in screen.rule)
+    limited = replay.used and bool(replay.per_scaffold or replay.per_cluster or replay.purge)
+    if exploit.share and not (lifted or limited):
+        raise ConfigError(
+            "exploit.share: nothing is there to be lifted; give the screen a rule `cluster`, or set "
+            "replay.per_cluster, replay.per_scaffold or replay.purge"
         )

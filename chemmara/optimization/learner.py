@@ -69,7 +69,7 @@ class Learner(pl.LightningModule):
         self.learned = torch.nn.ParameterDict({name: torch.tensor(start) for name, start in starts.items()})
         self.filter = settings.diversity_filter[0].built(settings.diversity_filter[1], "diversity_filter")
         self.screen = Screen(settings.screen)
-        self.replay = ReplayBuffer(self.head.replay)
+        self.replay = ReplayBuffer(self.head.replay, keep_best=self.head.exploit.share > 0)
         self.failures = FailureCounter(self.head.failure)
         self.count_failures_anew = count_failures_anew
         self.seen = Seen.empty()
@@ -95,6 +95,9 @@ class Learner(pl.LightningModule):
             self._end_of_step(new=True)
             return
         self.step_number += 1
+        exploiting = self.head.exploit.due(self.seen.calls, self.head.oracle_budget)
+        self.screen.lift(exploiting)
+        self.replay.lift(exploiting)
         clock = [time.perf_counter()]
         sampled, batch = draw(
             self.agent, self._read, self.screen, self.seen, batch_size=self.head.batch_size,
@@ -274,7 +277,7 @@ class Learner(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         take_up(self, json.loads(checkpoint["chemmara"]))
         if self.head.replay.canonical:  # an older version's buffer has them as they were sampled
-            self.replay.entries = canonical_entries(self.prior, self.replay.entries)
+            self.replay.respell(lambda entries: canonical_entries(self.prior, entries))
         self.generator.set_state(checkpoint["generator"].cpu())
 
 

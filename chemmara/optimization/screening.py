@@ -51,6 +51,8 @@ class ScreenRule:
     """
 
     penalise = False
+    widens = False
+    """Whether it is there to keep the search wide: it is lifted in the part of a run that [exploit] sets aside."""
 
     def __init__(self, parameters: Any) -> None:
         self.parameters = parameters
@@ -88,13 +90,22 @@ class Screen:
                 raise ConfigError(f"screen.rule[{number}]: '{entry.name}' stands there twice")
             self.rules.append((entry.name, entry.built(parameters, f"screen.rule[{number}]")))
         self.refused: Counter[str] = Counter()
+        self.lifted = False
 
     def __bool__(self) -> bool:
         return bool(self.rules)
 
+    @property
+    def _holding(self) -> list[tuple[str, ScreenRule]]:
+        return [(name, rule) for name, rule in self.rules if not (self.lifted and rule.widens)]
+
+    def lift(self, lifted: bool) -> None:
+        """From now on the rules that keep the search wide are lifted, or hold again. They go on learning."""
+        self.lifted = lifted
+
     def judge(self, molecule: Molecule) -> tuple[str | None, bool]:
         """(why a molecule that is new to the run is not sent, or None; whether the agent is penalised for it)."""
-        for name, rule in self.rules:
+        for name, rule in self._holding:
             reason = rule.refuse(molecule)
             if reason is not None:
                 self.refused[name] += 1
@@ -105,7 +116,7 @@ class Screen:
 
     def closed(self, smiles: str) -> bool:
         """Whether a rule wants the search to leave the chemistry about a scored molecule (canonical SMILES)."""
-        return any(rule.closed(smiles) for _, rule in self.rules)
+        return any(rule.closed(smiles) for _, rule in self._holding)
 
     def learn(self, molecules: Sequence[Molecule | None], scores: NDArray[np.float64], sent: NDArray[np.bool_]) -> None:
         """Tell the rules the scores of the rows that were sent."""

@@ -138,6 +138,7 @@ class FullCluster(ScreenRule):
     """
 
     parameters: ClusterParameters
+    widens = True
 
     def __init__(self, parameters: ClusterParameters) -> None:
         super().__init__(parameters)

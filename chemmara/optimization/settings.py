@@ -14,13 +14,19 @@ from chemmara.errors import ConfigError, UserError, nearest
 from chemmara.klrl.augmentation import AUGMENTATIONS, build_augmentation
 from chemmara.klrl.objectives import OBJECTIVES
 from chemmara.klrl.strength import STRENGTHS
-from chemmara.optimization.agreement import check_augmentation, check_genetic, check_replay, check_strength
+from chemmara.optimization.agreement import (
+    check_augmentation,
+    check_exploit,
+    check_genetic,
+    check_replay,
+    check_strength,
+)
 from chemmara.optimization.execution import check_execution, check_workers_know, executor_table
 from chemmara.optimization.files import files_in, located_table
 from chemmara.optimization.filters import DIVERSITY_FILTERS
 from chemmara.optimization.screening import ScreenSettings, check_screen, files_of
 from chemmara.optimization.seeds import read_seeds
-from chemmara.optimization.tables import ExecutionSettings, GeneticSettings, ReplaySettings
+from chemmara.optimization.tables import ExecutionSettings, ExploitSettings, GeneticSettings, ReplaySettings
 from chemmara.policies.catalog import Prior, bundled, find_prior
 from chemmara.policies.policy import POLICIES
 from chemmara.registry import Registry
@@ -57,6 +63,7 @@ class _Head(Parameters):
     screen: Table = Field({}, description="what is sampled but not sent to scoring: optimization.screens")
     replay: ReplaySettings = ReplaySettings()
     genetic: GeneticSettings = GeneticSettings()
+    exploit: ExploitSettings = ExploitSettings()
     execution: ExecutionSettings = ExecutionSettings()
     failure: FailureSettings = FailureSettings()
     scoring: Table = Field(description="components, transforms and aggregation")
@@ -123,6 +130,7 @@ class RunSettings:
         check_strength(settings.strength[0], objective[1])
         check_replay(head.replay, settings.diversity_filter[0], settings.screen)
         check_genetic(head.genetic, head.replay)
+        check_exploit(head.exploit, head.replay, settings.screen)
         return settings
 
     @property
@@ -160,8 +168,10 @@ class RunSettings:
             "screen": self.screen.model_dump(mode="json"),
             "scoring": self.scoring.to_table(),
         }
-        # Left out where it is constant: runs begun before there were strength rules have the same config still.
+        # Left out where they do nothing: runs begun before there were such tables have the same config still.
         del table["strength"]
+        if not head.exploit.share:
+            del table["exploit"]
         if self.strength[0].name != "constant":
             table["strength"] = {"name": self.strength[0].name, **self.strength[1].model_dump(mode="json")}
         if self.seed_molecules:

@@ -1,4 +1,4 @@
-"""The tables of a run's config that stand by themselves: [replay], [genetic] and [execution]."""
+"""The tables of a run's config that stand by themselves: [replay], [genetic], [exploit] and [execution]."""
 
 from __future__ import annotations
 
@@ -73,6 +73,23 @@ class GeneticSettings(Parameters):
         64, ge=2, description="parents drawn from the buffer by rank; breeding begins once it holds as many molecules"
     )
     max_atoms: int = Field(40, ge=5, le=200, description="heavy atoms that an offspring may have")
+
+
+class ExploitSettings(Parameters):
+    """The last part of the budget: no more exploring, but digging where the best was found."""
+
+    share: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="last share of oracle_budget in which what keeps the search wide is lifted: the screen's rule "
+        "`cluster` neither refuses nor closes anything, and the buffer has the best of the whole run, however "
+        "many of one scaffold or cluster; 0: none",
+    )
+
+    def due(self, calls: int, budget: int) -> bool:
+        """Whether a step that begins after so many oracle calls belongs to that part."""
+        return self.share > 0 and calls >= (1 - self.share) * budget
 
 
 class ExecutionSettings(Parameters):

@@ -30,7 +30,7 @@ from chemmara.optimization.filters import DIVERSITY_FILTERS
 from chemmara.optimization.methods import PRESETS
 from chemmara.optimization.screening import SCREENS, ScreenSettings
 from chemmara.optimization.settings import _Head
-from chemmara.optimization.tables import ExecutionSettings, GeneticSettings, ReplaySettings
+from chemmara.optimization.tables import ExecutionSettings, ExploitSettings, GeneticSettings, ReplaySettings
 from chemmara.policies.policy import POLICIES
 from chemmara.registry import Registry, readable
 from chemmara.reporting.report import COLUMN_MEANINGS
@@ -177,9 +177,10 @@ PARTS: dict[str, Callable[[], str]] = {
     "metrics_csv": lambda: _meanings(COLUMNS),
     "molecules_csv": lambda: _meanings(COLUMN_MEANINGS),
     "compare": metrics.markdown,
-    "run": lambda: parameters(_Head, but=("replay", "genetic", "execution", "failure")),
+    "run": lambda: parameters(_Head, but=("replay", "genetic", "exploit", "execution", "failure")),
     "replay": lambda: parameters(ReplaySettings),
     "genetic": lambda: parameters(GeneticSettings),
+    "exploit": lambda: parameters(ExploitSettings),
     "execution": lambda: parameters(ExecutionSettings),
     "dask": lambda: parameters(DaskSettings, but=("slurm",)),
     "slurm": lambda: parameters(SlurmSettings),
