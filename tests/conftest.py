@@ -59,3 +59,11 @@ def tiny_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prior")
     save_policy(policy, folder / "policy.safetensors")
     return folder
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without their curves: drawing them is half of the time of a run of some steps. tests/reporting draws."""
+    from chemmara.reporting import plots
+
+    monkeypatch.setattr(plots, "line_svg", lambda *_: "<svg></svg>")

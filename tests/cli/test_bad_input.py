@@ -15,6 +15,8 @@ import pytest
 
 from .conftest import invoke, toy, write
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 NAN, INFINITY = float("nan"), float("inf")
 
 

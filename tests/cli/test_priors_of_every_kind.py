@@ -14,6 +14,8 @@ from chemmara.policies.catalog import find_prior
 
 from .conftest import invoke, toy, write
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SHAPES: dict[str, list[Any]] = {
     "gru": ["--embedding-size", 16, "--hidden-size", 48, "--layers", 1],
     "transformer": ["--size", "small", "--width", 32, "--heads", 2, "--layers", 1],

@@ -31,6 +31,8 @@ from chemmara.workflows.benchmarks.plan import Plan, Request, plan, threads_each
 from chemmara.workflows.benchmarks.report import Results, cell, command, markdown, spans
 from chemmara.workflows.benchmarks.results import METRICS, distil, first_calls, read_results, write_results
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 TASK = "tofacitinib_cns"
 COMPUTED = ("seconds",)  # differs from run to run
 
