@@ -70,8 +70,12 @@ def _method(name: str, settings: RunSettings) -> tuple[str, ...]:
         settings.augmentation_name, settings.diversity_filter[0].name,
         ", ".join(str(rule["name"]) for rule in settings.screen.rule) or "none",
         f"{head.replay.updates}{' + seed molecules' if settings.seed_molecules else ''}",
-        f"{head.oracle_budget:,}", f"{head.threshold:g}",
+        f"{head.oracle_budget:,}{_last(head.exploit.share * head.oracle_budget)}", f"{head.threshold:g}",
     )  # fmt: skip
+
+
+def _last(calls: float) -> str:
+    return f" (last {calls:,.0f}: exploit)" if calls else ""
 
 
 def _score(settings: RunSettings) -> str:

@@ -173,6 +173,13 @@ def test_validate_takes_methods_as_optimize_does(config: Path) -> None:
     assert "is valid: 2 runs" in result.stdout
 
 
+def test_validate_says_when_a_method_digs(config: Path) -> None:
+    alone = invoke("validate", config, "--set", "oracle_budget=50", "--method", "default", "--set", "exploit.share=0")
+    dig = invoke("validate", config, "--set", "oracle_budget=50", "--method", "default", "--set", "exploit.share=0.4")
+    assert "50 (last 20: exploit)" in dig.stdout
+    assert "exploit)" not in alone.stdout
+
+
 def test_display_says_the_last_step_once(config: Path) -> None:
     stream = io.StringIO()
     with Display(Console(file=stream, width=60), clock=lambda: 0.0) as display:
