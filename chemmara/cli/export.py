@@ -24,6 +24,12 @@ def export(
     one_per_scaffold: Annotated[
         bool, typer.Option("--one-per-scaffold", help="only the best molecule of each Bemis-Murcko scaffold")
     ] = False,
+    min_distance: Annotated[
+        float | None,
+        typer.Option(
+            help="only molecules farther than this (Tanimoto, ECFP4, 0 to 1) from every better one that stays"
+        ),
+    ] = None,
     top: Annotated[int | None, typer.Option(help="only the best N")] = None,
     clean: Annotated[
         bool, typer.Option("--clean", help="only clean chemistry: no radicals, large rings, alerts or odd environments")
@@ -42,8 +48,12 @@ def export(
     own = OWN if (out.parent / MANIFEST).is_file() else FILES if _holds_runs(out.parent) else ()
     if out.name in own:
         raise UserError(f"'{out}' is a run's own file; choose another with -o")
-    done = write(runs, out, min_score=min_score, one_per_scaffold=one_per_scaffold, top=top, clean=clean)
-    selected = min_score is not None or one_per_scaffold or top is not None or clean or out.suffix.lower() != ".csv"
+    done = write(
+        runs, out, min_score=min_score, one_per_scaffold=one_per_scaffold, top=top, clean=clean,
+        min_distance=min_distance,
+    )  # fmt: skip
+    chosen = any(choice is not None for choice in (min_score, min_distance, top))
+    selected = chosen or one_per_scaffold or clean or out.suffix.lower() != ".csv"
     typer.echo(f"{counted(done.written, 'molecule' if selected else 'row')} written to {out}{counts(done.left_out)}")
 
 

@@ -56,14 +56,17 @@ def export(
     one_per_scaffold: bool = False,
     top: int | None = None,
     clean: bool = False,
+    min_distance: float | None = None,
 ) -> Exported:
     """Write the rows of one or more runs to ``out``, whose suffix (.csv, .smi, .sdf) names the format.
 
-    Without a selection, .csv has every sampled row in order. With ``min_score``, ``clean``, ``one_per_scaffold`` or
-    ``top`` there is one row per distinct molecule that has a score, its first, the best score first. Acyclic molecules
-    have no scaffold and are left out by ``one_per_scaffold``; ``clean`` leaves out those with a fault of chemistry
-    (:mod:`chemmara.chemistry.plausibility`), counted by kind, before the others choose. .smi and .sdf hold valid
-    molecules only.
+    Without a selection, .csv has every sampled row in order. With ``min_score``, ``clean``,
+    ``one_per_scaffold``, ``min_distance`` or ``top`` there is one row per distinct molecule that has a score, its
+    first, the best score first. Acyclic molecules have no scaffold and are left out by ``one_per_scaffold``; ``clean``
+    leaves out those with a fault of chemistry (:mod:`chemmara.chemistry.plausibility`), counted by kind, before the
+    others choose. ``min_distance`` (0 to 1) leaves out what is within that Tanimoto distance (ECFP4) of a better one
+    that stays: sphere exclusion, the best first [as #Circles, Xie et al., ICLR 2023]; ``top`` chooses last. .smi and
+    .sdf hold valid molecules only.
 
     The file appears whole or not at all. Raises :class:`UserError` for an unknown suffix, a place that cannot be
     written, a selection that makes no sense or leaves nothing, and :class:`RunError` for a full disk.
@@ -75,16 +78,18 @@ def export(
         raise UserError(f"--min-score must be a finite number (got {min_score})")
     if top is not None and top < 1:
         raise UserError(f"--top must be at least 1 (got {top})")
+    if min_distance is not None and not 0 <= min_distance < 1:
+        raise UserError(f"--min-distance must be from 0 up to, and below, 1 (got {min_distance})")
     runs = [runs] if isinstance(runs, Run) else list(runs)
     done = Exported(out)
     entries: Iterator[Entry] = (Entry(run, row) for run in runs for row in run.rows())
-    distinct = min_score is not None or one_per_scaffold or top is not None or clean
+    distinct = one_per_scaffold or clean or any(choice is not None for choice in (min_score, top, min_distance))
     if distinct:
         entries = _distinct(entries, -math.inf if min_score is None else min_score, done.left_out)
     if clean:
         entries = _clean(entries, done.left_out)
     if distinct:
-        entries = iter(_best(entries, one_per_scaffold, top, done.left_out))
+        entries = iter(_best(entries, one_per_scaffold, min_distance, top, done.left_out))
     labels = _labels(runs)
     with replacing(out) as stream:
         for text in _FORMATS[out.suffix.lower()](entries, labels, done):
@@ -146,7 +151,13 @@ def _clean(entries: Iterable[Entry], left_out: Counter[str]) -> Iterator[Entry]:
             left_out[f"not clean ({fault.kind})"] += 1
 
 
-def _best(entries: Iterable[Entry], one_per_scaffold: bool, top: int | None, left_out: Counter[str]) -> list[Entry]:
+def _best(
+    entries: Iterable[Entry],
+    one_per_scaffold: bool,
+    min_distance: float | None,
+    top: int | None,
+    left_out: Counter[str],
+) -> list[Entry]:
     ordered = sorted(entries, key=lambda entry: -entry.row.score)  # stable: the first occurrence wins a tie
     if one_per_scaffold:
         chosen: dict[str, Entry] = {}
@@ -158,9 +169,25 @@ def _best(entries: Iterable[Entry], one_per_scaffold: bool, top: int | None, lef
             else:
                 chosen[entry.row.scaffold] = entry
         ordered = list(chosen.values())
+    if min_distance is not None:
+        apart = _apart(ordered, min_distance)
+        if len(apart) < len(ordered):
+            left_out["near a better one"] += len(ordered) - len(apart)
+        ordered = apart
     if top is not None and len(ordered) > top:
         left_out["below the best"] += len(ordered) - top
     return ordered[:top]
+
+
+def _apart(entries: Sequence[Entry], distance: float) -> list[Entry]:
+    """Those that are farther than ``distance`` from each one before them that is among these itself."""
+    from rdkit.SimDivFilters import rdSimDivPickers
+
+    from chemmara.metrics.diversity import ecfp4
+
+    prints = ecfp4([entry.row.smiles for entry in entries])
+    picks = rdSimDivPickers.LeaderPicker().LazyBitVectorPick(prints, len(prints), distance) if prints else ()
+    return [entries[pick] for pick in sorted(picks)]
 
 
 @lru_cache(maxsize=20_000)  # repeats are common, and InChI costs more than all the rest

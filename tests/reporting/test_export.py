@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rdkit import Chem
+from rdkit import Chem, DataStructs
 
 from chemmara.errors import RunError, UserError
+from chemmara.metrics.diversity import ecfp4
 from chemmara.reporting import export as module
 from chemmara.reporting.export import export, frame, write_molecules
 from chemmara.reporting.runs import Run, find_run, find_runs
@@ -152,6 +153,43 @@ def test_clean_molecules_alone(make_runs: MakeRuns, tmp_path: Path) -> None:
     assert done.left_out["below the least score"] == 1
     assert export(run, tmp_path / "o.smi", clean=True).written == 1
     assert export(run, tmp_path / "all.csv").written == len(samples)
+
+
+ALCOHOLS = ["CCO", "CCCO", "CCCCO", "CCCCCO", "OCCO", "c1ccccc1O", "c1ccccc1CO", "C1CCCCC1O", "Cc1ccncc1", "CCN"]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    scores=st.lists(st.sampled_from([0.2, 0.5, 0.5, 0.9]), min_size=len(ALCOHOLS), max_size=len(ALCOHOLS)),
+    distance=st.sampled_from([0.0, 0.3, 0.6, 0.9, 0.99]),
+)
+def test_what_stays_is_far_from_one_another_and_what_goes_is_near_a_better_one(
+    scores: list[float], distance: float
+) -> None:
+    rows = [make_row(0, i, smiles, score) for i, (smiles, score) in enumerate(zip(ALCOHOLS, scores))]
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run("m", 0, LABELS, None, Path(folder), None, lambda: iter(rows))
+        done = export(run, Path(folder) / "o.csv", min_distance=distance)
+        kept = [(row["SMILES"], float(row["score"])) for row in table(Path(folder) / "o.csv")]
+    every = sorted(((row.smiles, row.score) for row in rows), key=lambda pair: -pair[1])
+    far = {a: {b: 1 - DataStructs.TanimotoSimilarity(*ecfp4([a, b])) for b, _ in every} for a, _ in every}
+    assert [pair for pair in every if pair in kept] == kept, "the best first"
+    for place, (smiles, _) in enumerate(every):
+        better = [other for other, _ in every[:place] if other in dict(kept)]
+        assert (smiles in dict(kept)) == all(far[smiles][other] > distance for other in better)
+    assert done.left_out.total() + done.written == len(rows)
+    assert 0 not in done.left_out.values()
+
+
+def test_the_best_of_what_is_apart(make_runs: MakeRuns, tmp_path: Path) -> None:
+    samples = [("CCCCO", 0.7), ("CCCO", 0.8), ("c1ccncc1", 0.75), ("CCCCCO", 0.9)]
+    run = find_run(make_runs("mara/seed-0", samples=samples))
+    done = export(run, tmp_path / "o.csv", min_distance=0.6, top=2)
+    assert [row["SMILES"] for row in table(tmp_path / "o.csv")] == ["CCCCCO", "c1ccncc1"]
+    assert done.left_out == {"near a better one": 2}
+    for wrong in (1.0, -0.1, math.nan):
+        with pytest.raises(UserError, match="--min-distance must be from 0"):
+            export(run, tmp_path / "o.csv", min_distance=wrong)
 
 
 def test_ties_go_to_the_first(tmp_path: Path) -> None:
