@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import chemmara
 from chemmara.config import Table
@@ -108,10 +108,11 @@ class RunDirectory:
             changed = sorted([*changed, "scoring"])
         own = own_file_hint(settings)
         if changed:
-            details = [each for key in changed if key != "scoring" for each in _details(key, before, table)]
+            leaves = [leaf for key in changed if key != "scoring" for leaf in _leaves(key, before, table)]
+            details = "".join(f"; {leaf.name}: {leaf.old} then, {leaf.new} now" for leaf in leaves)
             raise UserError(
-                f"'{self.path}' was begun with another config ({', '.join(changed)} {_differ(changed)}"
-                f"{''.join(details)}); resume it with its own config, or choose another directory"
+                f"'{self.path}' was begun with another config ({', '.join(changed)} {_differ(changed)}{details}); "
+                f"resume it with its own config{_as_begun(changed, leaves)}, or choose another directory"
                 f"{own if change.text else ''}"
             )
         if change and not mended and not (self.finished and not self.goes_on(table)):
@@ -170,13 +171,31 @@ class RunDirectory:
         self.write("manifest.json", json.dumps(manifest, indent=2) + "\n")
 
 
-def _details(key: str, before: Table, now: Table) -> Iterator[str]:
+class _Leaf(NamedTuple):
+    """A key within a table, which differs from what it was."""
+
+    name: str
+    old: Any
+    new: Any
+
+
+def _leaves(key: str, before: Table, now: Table) -> Iterator[_Leaf]:
     """What differs within a table of a config, as a newer version's preset may have it."""
-    old, new = before.get(key), now.get(key)
+    from chemmara.optimization.settings import UNUSED
+
+    old, new = (table.get(key, UNUSED.get(key)) for table in (before, now))
     if isinstance(old, dict) and isinstance(new, dict):
         for name in sorted(old.keys() | new.keys()):
             if old.get(name) != new.get(name):
-                yield f"; {key}.{name}: {old.get(name, 'none')} then, {new.get(name, 'none')} now"
+                yield _Leaf(f"{key}.{name}", old.get(name, "none"), new.get(name, "none"))
+
+
+def _as_begun(changed: Sequence[str], leaves: Sequence[_Leaf]) -> str:
+    """The assignments that bring the beginning's values back, where all that differs are numbers and switches."""
+    plain = [leaf for leaf in leaves if isinstance(leaf.old, int | float)]
+    if len(plain) < len(leaves) or {leaf.name.split(".")[0] for leaf in leaves} != {*changed}:
+        return ""
+    return f" ({' '.join(f'--set {leaf.name}={json.dumps(leaf.old)}' for leaf in plain)})"
 
 
 def _has_rows(file: Path) -> bool:

@@ -77,6 +77,10 @@ TABLES: dict[str, Registry[Any]] = {
 }
 """The tables of one implementation each, whose files are treated alike."""
 
+UNUSED: dict[str, Table] = {"strength": {"name": "constant"}, "exploit": {"share": 0.0}}
+"""Tables that do nothing as they stand here. A run's config leaves them out then: runs begun before there were such
+tables have the same config still."""
+
 
 @dataclass(frozen=True)
 class RunSettings:
@@ -168,12 +172,8 @@ class RunSettings:
             "screen": self.screen.model_dump(mode="json"),
             "scoring": self.scoring.to_table(),
         }
-        # Left out where they do nothing: runs begun before there were such tables have the same config still.
-        del table["strength"]
-        if not head.exploit.share:
-            del table["exploit"]
-        if self.strength[0].name != "constant":
-            table["strength"] = {"name": self.strength[0].name, **self.strength[1].model_dump(mode="json")}
+        table["strength"] = {"name": self.strength[0].name, **self.strength[1].model_dump(mode="json")}
+        table = {key: value for key, value in table.items() if value != UNUSED.get(key)}
         if self.seed_molecules:
             table["replay"]["seed_molecules"] = str(self.seed_molecules.resolve())
         return _without_none(table)
