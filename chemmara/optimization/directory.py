@@ -23,6 +23,7 @@ from chemmara.config import Table
 from chemmara.errors import RunError, UserError
 from chemmara.optimization.columns import COLUMNS, LOG, REFUSED
 from chemmara.optimization.goal import changed_contents, own_file_hint, score_change
+from chemmara.reporting.config_file import UNUSED
 
 if TYPE_CHECKING:
     from chemmara.optimization.settings import RunSettings
@@ -112,7 +113,7 @@ class RunDirectory:
             details = "".join(f"; {leaf.name}: {leaf.old} then, {leaf.new} now" for leaf in leaves)
             raise UserError(
                 f"'{self.path}' was begun with another config ({', '.join(changed)} {_differ(changed)}{details}); "
-                f"resume it with its own config{_as_begun(changed, leaves)}, or choose another directory"
+                f"resume it with its own config{self._as_begun(changed, leaves)}, or choose another directory"
                 f"{own if change.text else ''}"
             )
         if change and not mended and not (self.finished and not self.goes_on(table)):
@@ -121,6 +122,13 @@ class RunDirectory:
                 "the molecules of one run are scored alike; put it back, go on with --resume --retry-failed if it was "
                 f"mended and gives the same values, or choose another directory{own}"
             )
+
+    def _as_begun(self, changed: Sequence[str], leaves: Sequence[_Leaf]) -> str:
+        """The assignments that bring the beginning's values back, where all that differs are numbers and switches."""
+        plain = [leaf for leaf in leaves if isinstance(leaf.old, int | float)]
+        if len(plain) < len(leaves) or {leaf.name.split(".")[0] for leaf in leaves} != {*changed}:
+            return ""
+        return f" (for {self.method}: {' '.join(f'--set {leaf.name}={json.dumps(leaf.old)}' for leaf in plain)})"
 
     def check_not_shorter(self, table: Table) -> None:
         """Raise :class:`UserError` if the run was begun with more calls, steps or hits than ``table`` gives it."""
@@ -181,21 +189,11 @@ class _Leaf(NamedTuple):
 
 def _leaves(key: str, before: Table, now: Table) -> Iterator[_Leaf]:
     """What differs within a table of a config, as a newer version's preset may have it."""
-    from chemmara.optimization.settings import UNUSED
-
     old, new = (table.get(key, UNUSED.get(key)) for table in (before, now))
     if isinstance(old, dict) and isinstance(new, dict):
         for name in sorted(old.keys() | new.keys()):
             if old.get(name) != new.get(name):
                 yield _Leaf(f"{key}.{name}", old.get(name, "none"), new.get(name, "none"))
-
-
-def _as_begun(changed: Sequence[str], leaves: Sequence[_Leaf]) -> str:
-    """The assignments that bring the beginning's values back, where all that differs are numbers and switches."""
-    plain = [leaf for leaf in leaves if isinstance(leaf.old, int | float)]
-    if len(plain) < len(leaves) or {leaf.name.split(".")[0] for leaf in leaves} != {*changed}:
-        return ""
-    return f" ({' '.join(f'--set {leaf.name}={json.dumps(leaf.old)}' for leaf in plain)})"
 
 
 def _has_rows(file: Path) -> bool:

@@ -116,7 +116,7 @@ class Learner(pl.LightningModule):
         fresh = self._remember(sampled.ids, scored, rewards, prior)
         bred = self._breed(len(scored.texts))
         if self.head.replay.purge:
-            self.replay.purge(lambda smiles: self.filter.full(smiles) or self.screen.closed(smiles))
+            self.replay.purge(self.filter.full, self.screen.closed)
         beside = (fresh, _invalid(sampled.ids, scored, prior)) if self.head.replay.with_batch else ([], [])
         replay_losses = [self._replay_update(*beside) for _ in range(self.head.replay.updates) if len(self.replay)]
         clock.append(time.perf_counter())

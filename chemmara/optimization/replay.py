@@ -75,14 +75,11 @@ class ReplayBuffer:
         """The label of its similarity cluster."""
         return self._clusters([entry.smiles])[0]
 
-    def purge(self, full: Callable[[str], bool]) -> None:
-        """Forget the molecules (canonical SMILES) whose bucket of the diversity filter is full, or whose cluster is
-        closed, among those that are drawn from."""
-        kept = [entry for entry in self.entries if not full(entry.smiles)]
-        if self.lifted:
-            self._best = kept
-        else:
-            self._limited = kept
+    def purge(self, full: Callable[[str], bool], closed: Callable[[str], bool] = lambda _: False) -> None:
+        """Forget the molecules (canonical SMILES) whose bucket of the diversity filter is full: they earn nothing any
+        more. What lies in a closed cluster is left, not forgotten: it stays among the best of the run."""
+        self._best = [entry for entry in self._best if not full(entry.smiles)]
+        self._limited = [entry for entry in self._limited if not (full(entry.smiles) or closed(entry.smiles))]
 
     def draw(self, rng: np.random.Generator) -> list[Remembered]:
         """Up to ``batch_size`` molecules, by the rule that the settings name."""

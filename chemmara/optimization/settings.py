@@ -30,6 +30,7 @@ from chemmara.optimization.tables import ExecutionSettings, ExploitSettings, Gen
 from chemmara.policies.catalog import Prior, bundled, find_prior
 from chemmara.policies.policy import POLICIES
 from chemmara.registry import Registry
+from chemmara.reporting.config_file import UNUSED, follows_budget
 from chemmara.scoring.failure import FailureSettings
 from chemmara.scoring.settings import ScoringSettings
 
@@ -76,10 +77,6 @@ TABLES: dict[str, Registry[Any]] = {
     "diversity_filter": DIVERSITY_FILTERS,
 }
 """The tables of one implementation each, whose files are treated alike."""
-
-UNUSED: dict[str, Table] = {"strength": {"name": "constant"}, "exploit": {"share": 0.0}}
-"""Tables that do nothing as they stand here. A run's config leaves them out then: runs begun before there were such
-tables have the same config still."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +137,11 @@ class RunSettings:
     @property
     def augmentation_name(self) -> str:
         return str(self.head.augmentation["name"])
+
+    @property
+    def follows_budget(self) -> bool:
+        """Whether what is done at some number of calls depends on how many there will be."""
+        return follows_budget(self.head.model_dump(include={"augmentation", "exploit"}))
 
     def files_of_tables(self) -> dict[str, Path]:
         """The files that :data:`TABLES` name, by the place in the config."""

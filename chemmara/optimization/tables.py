@@ -89,7 +89,7 @@ class ExploitSettings(Parameters):
 
     def due(self, calls: int, budget: int) -> bool:
         """Whether a step that begins after so many oracle calls belongs to that part."""
-        return self.share > 0 and calls >= (1 - self.share) * budget
+        return self.share > 0 and budget - calls <= self.share * budget
 
 
 class ExecutionSettings(Parameters):

@@ -11,6 +11,7 @@ from typing import Any
 
 from chemmara.config import Table
 from chemmara.errors import UserError
+from chemmara.reporting.config_file import UNUSED, follows_budget
 from chemmara.reporting.runs import Run, find_runs, read_manifest
 from chemmara.scoring.component import file_hash, placeless
 from chemmara.scoring.forests import FILE
@@ -18,7 +19,8 @@ from chemmara.scoring.forests import FILE
 NO_VALUE = ("retry", "on_failure", "path", "timeout", "start_timeout", "retries", "longest_wait", "poses")
 """Keys of a component that decide no value, or not here."""
 APART = ("seed", "execution", "failure", "oracle_budget", "max_steps", "max_hits", "prior", "agent", "scoring")
-"""Keys of a config in which runs of one method may differ; the score and the weights are told by their contents."""
+"""Keys of a config in which runs of one method may differ; the score and the weights are told by their contents.
+``oracle_budget`` is none of them where the method follows it."""
 
 TOLD = ("score", "scoring", "prior_sha256", "agent")
 """What a manifest may not say yet."""
@@ -62,7 +64,10 @@ def mixed(runs: Sequence[Run]) -> dict[str, str]:
 def _settings(directory: Path) -> Table:
     """What a method is, and its goal: the config with files by name, weights and score by content."""
     manifest, config = read_manifest(directory), _config(directory)
-    table = {key: placeless(value, lambda path: path.name) for key, value in config.items() if key not in APART}
+    if config:
+        config = {**UNUSED, **config}
+    apart = [key for key in APART if key != "oracle_budget" or not follows_budget(config)]
+    table = {key: placeless(value, lambda path: path.name) for key, value in config.items() if key not in apart}
     for key in ("score", "prior_sha256"):
         if key in manifest:
             table[key] = manifest[key]

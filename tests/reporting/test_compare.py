@@ -316,6 +316,13 @@ def test_runs_of_other_settings_are_not_one_method(make_runs: MakeRuns) -> None:
         stream.write("turns = 3\n")  # a key of [replay] that only the newer version has
     assert compare([one, newer]).table.method.tolist() == ["mara"]
     assert compare([newer, begin("six", 5, 1e-4, versions={"chemmara": "9.9"})]).table.method.nunique() == 2
+    digs = "[exploit]\nshare = 0.2\n"
+    later = begin("seven", 6, 1e-4, budget=200, versions={"chemmara": "9.9"})
+    for folder, seed in ((later, 6), (begin("eight", 7, 1e-4, budget=300), 7)):
+        with (folder / f"mara/seed-{seed}/config.toml").open("a") as stream:
+            stream.write(digs)
+    assert compare([one, later]).table.method.nunique() == 2, "without the table it does not dig, whatever its version"
+    assert compare([later, later.parent / "eight"]).table.method.nunique() == 2, "they dig at other calls"
     stage = [begin(f"stage{n}", n, 1e-4, prior_sha256="p", agent_sha256=f"a{n}") for n in (6, 7)]
     assert compare(stage).table.method.tolist() == ["mara"], "each seed of a second stage has its own agent"
     again = compare(begin("one", 4, 1e-3))  # within a folder nothing tells them apart, so it is said

@@ -223,6 +223,23 @@ def test_an_annealed_threshold_depends_on_the_budget(tiny_prior: Path, tmp_path:
     assert same == [job.method == "fixed" for job in plans[0].jobs]
 
 
+def test_a_part_that_digs_depends_on_the_budget_and_none_leaves_rows_of_before_as_they_are(
+    tiny_prior: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "m.toml"
+    replay = "[methods.{0}]\nreplay = {{ updates = 1, per_cluster = 2 }}\n{1}\n"
+    digging = replay.format("digs", "exploit = { share = 0.2 }")
+    config.write_text(replay.format("before", "") + replay.format("never", "exploit = { share = 0 }") + digging)
+    methods = ("before", "never", "digs")
+    small, large = (
+        plan(Request("scaffolds", tmp_path, methods, (0,), budget=n, prior=str(tiny_prior), config=config)).jobs
+        for n in (50, 60)
+    )
+    by_method = [{job.method: job.config for job in jobs} for jobs in (small, large)]
+    assert by_method[0]["before"] == by_method[0]["never"] == by_method[1]["before"]
+    assert len({by_method[0]["never"], by_method[0]["digs"], by_method[1]["digs"]}) == 3
+
+
 def test_a_run_that_was_out_of_steps_goes_on_where_it_is_given_more(arguments: Any, tmp_path: Path) -> None:
     common = arguments(tmp_path, "--methods", "mara", "--seeds", "0", "--keep")
     assert invoke(*common, "--set", "max_steps=1").exit_code == 0

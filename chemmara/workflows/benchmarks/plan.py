@@ -159,6 +159,8 @@ def _config_hash(resolved: Mapping[str, Any], settings: RunSettings) -> str:
     """What rows depend on: method, score and prior; not the seed, the length, nor where things are computed."""
     without = ("execution", "failure", "seed", "prior", "agent", "scoring", "oracle_budget", "max_steps")
     parts = {k: v for k, v in resolved.items() if k not in without}
+    if not settings.head.exploit.share:  # rows from before there was such a table
+        parts.pop("exploit", None)
     content: list[Any] = [parts, *settings.scoring.essence(), settings.prior.sha256()]
     if settings.diversity_filter[0].name != "none":  # its defaults have changed once
         content.append(placeless(settings.to_table()["diversity_filter"], lambda path: path.name))
@@ -171,7 +173,7 @@ def _config_hash(resolved: Mapping[str, Any], settings: RunSettings) -> str:
         files["replay.seed_molecules"] = file_hash(settings.seed_molecules)
     if files:
         content.append(files)
-    if settings.head.augmentation.get("anneal_budget") is not None:  # the threshold follows the share of the budget
+    if settings.follows_budget:
         content.append(settings.head.oracle_budget)
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
