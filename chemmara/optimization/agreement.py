@@ -86,8 +86,9 @@ def check_genetic(genetic: GeneticSettings, replay: ReplaySettings) -> None:
 def check_exploit(exploit: ExploitSettings, replay: ReplaySettings, screen: ScreenSettings) -> None:
     lifted = any(SCREENS[rule["name"]].item.widens for rule in screen.rule)
     limited = replay.used and bool(replay.per_scaffold or replay.per_cluster)
-    if exploit.share and not (lifted or limited):
+    if exploit.used and not (lifted or limited):
+        key = "exploit.share" if exploit.share else "exploit.scarce"
         raise ConfigError(
-            "exploit.share: nothing is there to be lifted; set it to 0, or give the screen a rule `cluster`, or replay "
+            f"{key}: nothing is there to be lifted; set it to 0, or give the screen a rule `cluster`, or replay "
             "a per_cluster or per_scaffold"
         )

@@ -17,6 +17,7 @@ from chemmara.klrl.objectives import LossOutput
 from chemmara.language.vocabulary import pad
 from chemmara.optimization.breeding import offspring
 from chemmara.optimization.directory import BUDGET_SPENT, HITS_FOUND, STEPS_DONE
+from chemmara.optimization.exploit import Exploit
 from chemmara.optimization.labels import unpadded
 from chemmara.optimization.repeats import once_each
 from chemmara.optimization.replay import Remembered, ReplayBuffer
@@ -69,7 +70,8 @@ class Learner(pl.LightningModule):
         self.learned = torch.nn.ParameterDict({name: torch.tensor(start) for name, start in starts.items()})
         self.filter = settings.diversity_filter[0].built(settings.diversity_filter[1], "diversity_filter")
         self.screen = Screen(settings.screen)
-        self.replay = ReplayBuffer(self.head.replay, keep_best=self.head.exploit.share > 0)
+        self.replay = ReplayBuffer(self.head.replay, keep_best=self.head.exploit.used)
+        self.exploit = Exploit(self.head.exploit, self.head.oracle_budget)
         self.failures = FailureCounter(self.head.failure)
         self.count_failures_anew = count_failures_anew
         self.seen = Seen.empty()
@@ -95,9 +97,9 @@ class Learner(pl.LightningModule):
             self._end_of_step(new=True)
             return
         self.step_number += 1
-        exploiting = self.head.exploit.due(self.seen.calls, self.head.oracle_budget)
-        self.screen.lift(exploiting)
-        self.replay.lift(exploiting)
+        digging = self.exploit.due(self.seen.calls)
+        self.screen.lift(digging)
+        self.replay.lift(digging)
         clock = [time.perf_counter()]
         sampled, batch = draw(
             self.agent, self._read, self.screen, self.seen, batch_size=self.head.batch_size,
@@ -123,7 +125,9 @@ class Learner(pl.LightningModule):
         metrics = tally(
             self, scored, rewards, sampled.log_prob, prior, output, augmented, replay_losses, clock, len(bred)
         )
-        self.update.strength.learn(*scored.yielded(self.head.threshold))
+        hits = scored.new_hits(self.head.threshold)
+        self.update.strength.learn(sum(hits), len(hits))
+        self.exploit.learn(hits)
         rows = ledger_rows(scored, self.step_number, sampled.log_prob.cpu().numpy(), prior.cpu().numpy())
         self.write_step(self.step_number, [*rows, *bred], metrics)
         self._end_of_step(new=bool(scored.first.any()) or any(row.score == row.score for row in bred))

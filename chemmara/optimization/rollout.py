@@ -72,10 +72,10 @@ class Scored:
     def first(self) -> NDArray[np.bool_]:
         return np.asarray(self.distinct & ~np.array(self.known, dtype=bool) & ~self.unpaid)
 
-    def yielded(self, threshold: float) -> tuple[int, int]:
-        """How many of the molecules that were scored for the first time are hits, and how many these are."""
+    def new_hits(self, threshold: float) -> list[bool]:
+        """Of each molecule that was scored for the first time, in order, whether it is a hit."""
         new = self.scores.total[self.first]
-        return int((new >= threshold).sum()), int((~np.isnan(new)).sum())
+        return [bool(hit) for hit in new[~np.isnan(new)] >= threshold]
 
     @property
     def learnable(self) -> NDArray[np.bool_]:

@@ -52,7 +52,7 @@ class ScreenRule:
 
     penalise = False
     widens = False
-    """Whether it is there to keep the search wide: it is lifted in the part of a run that [exploit] sets aside."""
+    """Whether it is there to keep the search wide: it is lifted where [exploit] says so."""
 
     def __init__(self, parameters: Any) -> None:
         self.parameters = parameters

@@ -22,6 +22,7 @@ def state_of(learner: Learner) -> dict[str, Any]:
         "filter": learner.filter.state_dict(),
         "screen": learner.screen.state_dict(),
         "replay": learner.replay.state_dict(),
+        "exploit": learner.exploit.state_dict(),
         "strength": learner.update.strength.state_dict(),
         "augmentation": learner.update.augmentation.state_dict(),
         "modes": learner.update.modes.state_dict() if learner.update.modes else None,
@@ -39,6 +40,7 @@ def take_up(learner: Learner, state: dict[str, Any]) -> None:
     learner.filter.load_state_dict(state["filter"])
     learner.screen.load_state_dict(state["screen"])
     learner.replay.load_state_dict(state["replay"])
+    learner.exploit.load_state_dict(state.get("exploit", {}))
     learner.update.strength.load_state_dict(state.get("strength", {}))
     learner.update.augmentation.load_state_dict(state["augmentation"])
     if learner.update.modes:

@@ -76,20 +76,25 @@ class GeneticSettings(Parameters):
 
 
 class ExploitSettings(Parameters):
-    """The last part of the budget: no more exploring, but digging where the best was found."""
+    """When a run digs where the best was found: what keeps the search wide is lifted. The screen's rule `cluster` then
+    neither refuses nor closes anything, and the buffer has the best of the whole run, however many of one scaffold or
+    cluster."""
 
     share: float = Field(
+        0.0, ge=0, lt=1, description="in this last share of oracle_budget; 0: not for its being the last"
+    )
+    scarce: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="last share of oracle_budget in which what keeps the search wide is lifted: the screen's rule "
-        "`cluster` neither refuses nor closes anything, and the buffer has the best of the whole run, however "
-        "many of one scaffold or cluster; 0: none",
+        description="as long as fewer than this share of the last `window` scored molecules are hits; 0: not for that",
     )
+    window: int = Field(256, ge=1, le=100_000, description="molecules that scarce looks back at")
 
-    def due(self, calls: int, budget: int) -> bool:
-        """Whether a step that begins after so many oracle calls belongs to that part."""
-        return self.share > 0 and budget - calls <= self.share * budget
+    @property
+    def used(self) -> bool:
+        """Whether a run digs at all."""
+        return self.share > 0 or self.scarce > 0
 
 
 class ExecutionSettings(Parameters):

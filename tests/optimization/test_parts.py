@@ -57,17 +57,17 @@ def test_failed_oracle_is_masked_but_counted() -> None:
     assert batch.learnable.tolist() == [False, True]
     assert batch.errors[0] == "qed: time-out"
     assert seen.hits == 0
-    assert batch.yielded(0.5) == (0, 0), "a failed oracle says nothing of the share of hits"
+    assert batch.new_hits(0.5) == [], "a failed oracle says nothing of the share of hits"
 
 
 def test_the_yield_is_of_new_molecules_with_a_score() -> None:
     seen = Seen.empty()
     texts = [PARACETAMOL, BENZENE, PARACETAMOL, "C1CC", "CCO"]
     batch = score_batch(as_given(texts, texts), SCORING, seen, budget=2, threshold=0.5)
-    assert batch.yielded(0.5) == (1, 2)  # ethanol was not paid for
-    assert batch.yielded(0.0) == (2, 2)
+    assert batch.new_hits(0.5) == [True, False]  # ethanol was not paid for
+    assert batch.new_hits(0.0) == [True, True]
     again = score_batch(as_given(texts, texts), SCORING, seen, budget=2, threshold=0.5)
-    assert again.yielded(0.0) == (0, 0)
+    assert again.new_hits(0.0) == []
 
 
 @pytest.mark.parametrize("entry", list(DIVERSITY_FILTERS), ids=lambda entry: entry.name)
