@@ -89,7 +89,7 @@ PRESETS: dict[str, Table] = {
             "updates": 4, "size": 1024, "batch_size": 64, "draw": "rank", "rank_coefficient": 0.01, "with_batch": True,
             "per_cluster": 2, "similarity": 0.4, "purge": True,
         },
-        "exploit": {"share": 0.2},
+        "exploit": {"share": 0.2, "scarce": 0.25},
     },
 }
 # fmt: on

@@ -227,17 +227,22 @@ def test_a_part_that_digs_depends_on_the_budget_and_none_leaves_rows_of_before_a
     tiny_prior: Path, tmp_path: Path
 ) -> None:
     config = tmp_path / "m.toml"
-    replay = "[methods.{0}]\nreplay = {{ updates = 1, per_cluster = 2 }}\n{1}\n"
-    digging = replay.format("digs", "exploit = { share = 0.2 }")
-    config.write_text(replay.format("before", "") + replay.format("never", "exploit = { share = 0 }") + digging)
-    methods = ("before", "never", "digs")
+    replay = "[methods.{0}]\nreplay = {{ updates = 1, per_cluster = 2 }}\nexploit = {{ {1} }}\n"
+    tables = {
+        "before": "", "never": "share = 0, window = 9", "scarce": "scarce = 0.2", "digs": "share = 0.2",
+        "said": "share = 0.2, scarce = 0, window = 256",
+    }  # fmt: skip
+    config.write_text("".join(replay.format(*each) for each in tables.items()))
+    methods = tuple(tables)
     small, large = (
         plan(Request("scaffolds", tmp_path, methods, (0,), budget=n, prior=str(tiny_prior), config=config)).jobs
         for n in (50, 60)
     )
     by_method = [{job.method: job.config for job in jobs} for jobs in (small, large)]
     assert by_method[0]["before"] == by_method[0]["never"] == by_method[1]["before"]
-    assert len({by_method[0]["never"], by_method[0]["digs"], by_method[1]["digs"]}) == 3
+    assert by_method[0]["digs"] == by_method[0]["said"]
+    assert by_method[0]["scarce"] == by_method[1]["scarce"], "hits are scarce or not at any budget"
+    assert len({*by_method[0].values(), by_method[1]["digs"]}) == 4
 
 
 def test_a_run_that_was_out_of_steps_goes_on_where_it_is_given_more(arguments: Any, tmp_path: Path) -> None:

@@ -159,8 +159,9 @@ def _config_hash(resolved: Mapping[str, Any], settings: RunSettings) -> str:
     """What rows depend on: method, score and prior; not the seed, the length, nor where things are computed."""
     without = ("execution", "failure", "seed", "prior", "agent", "scoring", "oracle_budget", "max_steps")
     parts = {k: v for k, v in resolved.items() if k not in without}
-    if not settings.head.exploit.used:  # rows from before there was such a table
-        parts.pop("exploit", None)
+    parts.pop("exploit", None)
+    if settings.head.exploit.used:  # without it as before there was such a table
+        parts["exploit"] = settings.head.exploit.model_dump(exclude_defaults=True)
     content: list[Any] = [parts, *settings.scoring.essence(), settings.prior.sha256()]
     if settings.diversity_filter[0].name != "none":  # its defaults have changed once
         content.append(placeless(settings.to_table()["diversity_filter"], lambda path: path.name))
