@@ -87,8 +87,7 @@ def check_exploit(exploit: ExploitSettings, replay: ReplaySettings, screen: Scre
     lifted = any(SCREENS[rule["name"]].item.widens for rule in screen.rule)
     limited = replay.used and bool(replay.per_scaffold or replay.per_cluster)
     if exploit.used and not (lifted or limited):
-        key = "exploit.share" if exploit.share else "exploit.scarce"
         raise ConfigError(
-            f"{key}: nothing is there to be lifted; set it to 0, or give the screen a rule `cluster`, or replay "
-            "a per_cluster or per_scaffold"
+            "exploit: nothing is there to be lifted; set share = 0 and scarce = 0, or give the screen a rule `cluster`, or "
+            "replay a per_cluster or per_scaffold"
         )
