@@ -88,6 +88,6 @@ def check_exploit(exploit: ExploitSettings, replay: ReplaySettings, screen: Scre
     limited = replay.used and bool(replay.per_scaffold or replay.per_cluster)
     if exploit.used and not (lifted or limited):
         raise ConfigError(
-            "exploit: nothing is there to be lifted; set share = 0 and scarce = 0, or give the screen a rule `cluster`, "
-            "or replay a per_cluster or per_scaffold"
+            "exploit: nothing is there to be lifted; set share = 0 and scarce = 0, or give the screen a rule "
+            "`cluster`, or replay a per_cluster or per_scaffold"
         )
