@@ -41,7 +41,7 @@ def config(selfies_prior: Path) -> Callable[..., dict[str, Any]]:
     def make(**tables: Any) -> dict[str, Any]:
         return {
             "prior": str(selfies_prior),
-            "oracle_budget": 60,
+            "oracle_budget": 48,
             "batch_size": 8,
             "max_tokens": 24,
             "threshold": 0.4,
