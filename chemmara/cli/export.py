@@ -52,9 +52,9 @@ def export(
         runs, out, min_score=min_score, one_per_scaffold=one_per_scaffold, top=top, clean=clean,
         min_distance=min_distance,
     )  # fmt: skip
-    chosen = any(choice is not None for choice in (min_score, min_distance, top))
-    selected = chosen or one_per_scaffold or clean or out.suffix.lower() != ".csv"
-    typer.echo(f"{counted(done.written, 'molecule' if selected else 'row')} written to {out}{counts(done.left_out)}")
+    typer.echo(
+        f"{counted(done.written, 'molecule' if done.selected else 'row')} written to {out}{counts(done.left_out)}"
+    )
 
 
 def _holds_runs(folder: Path) -> bool:

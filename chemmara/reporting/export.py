@@ -42,9 +42,10 @@ class Entry:
 
 @dataclass
 class Exported:
-    """What an export did: rows written, and rows left out by reason."""
+    """What an export did: rows written, and rows left out by reason. ``selected``: molecules, not all rows."""
 
     path: Path
+    selected: bool = False
     written: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
 
@@ -81,9 +82,9 @@ def export(
     if min_distance is not None and not 0 <= min_distance < 1:
         raise UserError(f"--min-distance must be from 0 up to, and below, 1 (got {min_distance})")
     runs = [runs] if isinstance(runs, Run) else list(runs)
-    done = Exported(out)
     entries: Iterator[Entry] = (Entry(run, row) for run in runs for row in run.rows())
     distinct = one_per_scaffold or clean or any(choice is not None for choice in (min_score, top, min_distance))
+    done = Exported(out, selected=distinct or out.suffix.lower() != ".csv")
     if distinct:
         entries = _distinct(entries, -math.inf if min_score is None else min_score, done.left_out)
     if clean:
@@ -94,7 +95,7 @@ def export(
     with replacing(out) as stream:
         for text in _FORMATS[out.suffix.lower()](entries, labels, done):
             stream.write(text)
-        if not done.written and (distinct or out.suffix.lower() != ".csv"):
+        if not done.written and done.selected:
             why = ", ".join(f"{number:,} {reason}" for reason, number in done.left_out.items())
             raise UserError(f"no molecule is left for '{out}', which is not written" + (f": {why}" if why else ""))
     return done
