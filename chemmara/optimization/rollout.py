@@ -111,14 +111,20 @@ class Judge:
         self, batch: Sampled, texts: Sequence[str], strings: Sequence[str], ended: Iterable[bool] = repeat(True)
     ) -> None:
         """Parse and judge further rows, and append them to ``batch``; ``ended``: those that have their end token."""
-        for text, string, whole in zip(texts, strings, ended):
-            reading = read(text) if whole else CUT
+        readings = [read(text) if whole else CUT for text, whole in zip(texts, ended)]
+        self.screen.look(self._unjudged(readings))
+        for text, string, reading in zip(texts, strings, readings):
             refusal, penalised = self(reading.molecule)
             batch.texts.append(text)
             batch.strings.append(string)
             batch.readings.append(reading)
             batch.refusals.append(refusal)
             batch.penalised.append(penalised)
+
+    def _unjudged(self, readings: Sequence[Reading]) -> list[Molecule]:
+        """The distinct molecules that are new to the run and to the step."""
+        found = dict.fromkeys(reading.molecule for reading in readings if reading.molecule)
+        return [each for each in found if each.smiles not in self.seen.smiles and each.smiles not in self._met]
 
     def __call__(self, molecule: Molecule | None) -> tuple[str | None, bool]:
         """(why it is not sent, or None; whether the agent is penalised). A repeat is answered as the first time."""

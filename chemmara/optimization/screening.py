@@ -28,7 +28,8 @@ else:
     np = lazy("numpy")
 
 SCREENS: Registry[type[ScreenRule]] = Registry(
-    "screen rule", ("chemmara.optimization.screens", "chemmara.optimization.screen_limits")
+    "screen rule",
+    ("chemmara.optimization.screens", "chemmara.optimization.screen_limits", "chemmara.optimization.screen_promise"),
 )
 
 FULL = f"{NOT_SENT}: the step had its molecules"
@@ -56,6 +57,9 @@ class ScreenRule:
 
     def __init__(self, parameters: Any) -> None:
         self.parameters = parameters
+
+    def look(self, molecules: Sequence[Molecule]) -> None:
+        """These are about to be judged: what is worked out for many at once is worked out here."""
 
     def refuse(self, molecule: Molecule) -> str | None:
         """Why a molecule is not worth a call, or None."""
@@ -102,6 +106,11 @@ class Screen:
     def lift(self, lifted: bool) -> None:
         """From now on the rules that keep the search wide are lifted, or hold again. They go on learning."""
         self.lifted = lifted
+
+    def look(self, molecules: Sequence[Molecule]) -> None:
+        """These, new to the run, are about to be judged one after another."""
+        for _, rule in self._holding:
+            rule.look(molecules)
 
     def judge(self, molecule: Molecule) -> tuple[str | None, bool]:
         """(why a molecule that is new to the run is not sent, or None; whether the agent is penalised for it)."""

@@ -1,0 +1,78 @@
+"""The rule of a screen that looks ahead: oracle calls go to the molecules that are expected to score best."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from chemmara.chemistry.molecules import Molecule
+from chemmara.config import Parameters
+from chemmara.lazy import lazy
+from chemmara.optimization.forecast import Forecast
+from chemmara.optimization.screening import SCREENS, ScreenRule
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = lazy("numpy")
+
+WINDOW = 256
+"""Forecasts, the latest, that a molecule is compared with: some steps' worth."""
+
+
+class PromisingParameters(Parameters):
+    """What is expected of a molecule."""
+
+    share: float = Field(0.5, gt=0, lt=1, description="of the molecules that reach the rule, the best so many are sent")
+    curiosity: float = Field(
+        0.0,
+        ge=0,
+        description="standard deviations of its uncertainty that are added to what a molecule is expected to score",
+    )
+    least: int = Field(128, ge=8, description="scored molecules from which on it refuses any")
+    memory: int = Field(2000, ge=100, le=20_000, description="molecules that it learns from, the latest of the run")
+
+
+@SCREENS.register("promising", PromisingParameters)
+class Promising(ScreenRule):
+    """Refuses molecules of which a Gaussian process, learned from what the run has scored, expects less than of others.
+
+    It stands last, so that it compares what the other rules let through; and it needs ``draws`` to choose from.
+    """
+
+    parameters: PromisingParameters
+
+    def __init__(self, parameters: PromisingParameters) -> None:
+        super().__init__(parameters)
+        self._forecast = Forecast(parameters.memory)
+        self._recent: deque[float] = deque(maxlen=WINDOW)
+        self._expected: dict[str, float] = {}
+
+    def look(self, molecules: Sequence[Molecule]) -> None:
+        if molecules and len(self._forecast) >= self.parameters.least:
+            mean, deviation = self._forecast(molecules)
+            expected = mean + self.parameters.curiosity * deviation
+            self._expected.update(zip((molecule.smiles for molecule in molecules), expected.tolist()))
+
+    def refuse(self, molecule: Molecule) -> str | None:
+        if molecule.smiles not in self._expected:
+            return None
+        expected = self._expected[molecule.smiles]
+        self._recent.append(expected)
+        bar = float(np.quantile(self._recent, 1 - self.parameters.share))
+        return f"{expected:.3f} is expected of it, {bar:.3f} asked for" if expected < bar else None
+
+    def learn(self, molecule: Molecule, score: float) -> None:
+        self._expected.clear()  # of what was known before
+        if score == score:
+            self._forecast.learn(molecule, score)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"forecast": self._forecast.state_dict(), "recent": list(self._recent)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._forecast.load_state_dict(state["forecast"])
+        self._recent = deque(state["recent"], maxlen=WINDOW)

@@ -1,0 +1,263 @@
+"""The forecast of a score from those that were paid for, and the rule of the screen that sends what it expects best."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import spearmanr
+
+from chemmara.chemistry.fingerprints import SIZE
+from chemmara.chemistry.molecules import Molecule, read
+from chemmara.optimization.forecast import Forecast
+from chemmara.optimization.likeness import features, likeness
+from chemmara.optimization.rollout import Judge, Sampled, Seen
+from chemmara.optimization.screen_promise import Promising, PromisingParameters
+from chemmara.optimization.screening import Screen, ScreenSettings
+from chemmara.optimization.watcher import Watcher
+from chemmara.scoring.components.descriptors import DESCRIPTORS
+from chemmara.workflows.optimize import optimize
+
+CORES = ["c1c({})cc({})nc1", "C1CN({})CCC1{}", "c1c({})oc2c1cc({})cc2", "C1C({})CCC1{}", "n1c({})c[nH]c1{}"]
+GROUPS = ["C", "CC", "CCO", "OC", "C(=O)N", "c2ccccc2", "CN(C)C", "C(F)(F)F", "CC2CC2", "C#N"]
+
+
+def molecule(text: str) -> Molecule:
+    found = read(text).molecule
+    assert found, text
+    return found
+
+
+MOLECULES = [molecule(core.format(one, other)) for core, one, other in product(CORES, GROUPS, GROUPS)]
+
+
+def clogp(molecules: Sequence[Molecule]) -> list[float]:
+    return [DESCRIPTORS["logp"].function(each.mol) for each in molecules]
+
+
+def shuffled(seed: int = 0) -> list[Molecule]:
+    return [MOLECULES[k] for k in np.random.default_rng(seed).permutation(len(MOLECULES))]
+
+
+def learned(molecules: Sequence[Molecule], scores: Sequence[float], memory: int = 2000) -> Forecast:
+    forecast = Forecast(memory)
+    for each, score in zip(molecules, scores, strict=True):
+        forecast.learn(each, score)
+    return forecast
+
+
+def test_a_forecast_ranks_what_it_has_not_seen() -> None:
+    mixed = shuffled()
+    known, new = mixed[:150], mixed[150:250]
+    target = [abs(value - 2) + 0.3 * ("F" in each.smiles) for each, value in zip(mixed, clogp(mixed))]
+    mean, _ = learned(known, target[:150])(new)
+    assert spearmanr(mean, target[150:250]).statistic > 0.9
+
+
+def test_the_deviation_says_how_far_off_it_is() -> None:
+    """Of scores that a function of structure gives, two thirds of the errors lie within one deviation, nearly all
+    within three; and it is larger for what is unlike anything known."""
+    mixed = shuffled(1)
+    forecast = learned(mixed[:150], clogp(mixed[:150]))
+    mean, deviation = forecast(mixed[150:])
+    off = np.abs(mean - clogp(mixed[150:])) / deviation
+    assert 0.5 < np.mean(off < 1) <= 1
+    assert np.mean(off < 3) > 0.97
+    odd = [molecule("OP(=O)(O)OCC1OC(n2cnc3c(N)ncnc32)C(O)C1O"), molecule("C1CCCCCCCCCCCCCC1=O")]
+    assert forecast(odd)[1].min() > np.median(deviation)
+
+
+def test_what_was_scored_is_remembered_where_scores_are_exact_and_not_where_they_are_noise() -> None:
+    mixed = shuffled(2)[:200]
+    exact = clogp(mixed)
+    again, _ = learned(mixed, exact)(mixed)
+    assert np.abs(again - exact).max() < 0.1
+    noise = np.random.default_rng(0).normal(0.5, 0.1, 200)
+    mean, _ = learned(mixed, noise.tolist())(mixed)
+    assert np.std(mean) < 0.5 * np.std(noise), "it believes what is only noise"
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.integers(0, len(MOLECULES) - 1), min_size=1, max_size=6, unique=True),
+    st.lists(st.integers(0, len(MOLECULES) - 1), min_size=1, max_size=6, unique=True),
+)
+def test_a_pair_is_as_alike_in_any_company(some: list[int], others: list[int]) -> None:
+    """A run that goes on works out anew what another had put together piece by piece, and has to end at the same."""
+    one, two = ([MOLECULES[k] for k in places] for places in (some, others))
+    together = likeness(features(one), features(two))
+    for matrix, back in zip(together, likeness(features(two), features(one))):
+        assert (matrix == back.T).all()
+    for a, b in product(range(len(one)), range(len(two))):
+        alone = likeness(features([one[a]]), features([two[b]]))
+        assert [float(each[0, 0]) for each in alone] == [float(each[a, b]) for each in together]
+        same = one[a] == two[b]
+        assert (together[0][a, b] == 1 and together[1][a, b] == 0) or not same
+
+
+def test_a_fragment_that_is_there_twice_counts_twice() -> None:
+    """And no more than four times, so that a long chain does not drown the rest."""
+    chain, twice = (features([molecule("C" * n)]) for n in (30, 60))
+    assert chain.counts[:, :SIZE].sum() == twice.counts[:, :SIZE].sum() < chain.size[0], "the same fragments"
+    assert likeness(chain, twice)[0][0, 0] == 1
+    assert likeness(features([molecule("CCO")]), features([molecule("OCCO")]))[0][0, 0] < 1
+
+
+@pytest.mark.parametrize("memory", [60, 500])
+def test_it_goes_on_from_its_state_to_the_bit(memory: int) -> None:
+    mixed = shuffled(3)
+    whole = learned(mixed[:50], clogp(mixed[:50]), memory)
+    whole(mixed[-5:])
+    for each, score in zip(mixed[50:150], clogp(mixed[50:150])):
+        whole.learn(each, score)
+    whole(mixed[-5:])
+    for each, score in zip(mixed[150:170], clogp(mixed[150:170])):
+        whole.learn(each, score)
+    other = Forecast(memory)
+    other.load_state_dict(json.loads(json.dumps(whole.state_dict())))
+    assert len(other) == len(whole) == min(memory, 170)
+    for mine, theirs in zip(whole(mixed[-60:]), other(mixed[-60:])):
+        assert (mine == theirs).all()
+    assert json.dumps(other.state_dict()) == json.dumps(whole.state_dict())
+
+
+def test_only_the_latest_are_learned_from() -> None:
+    mixed = shuffled(4)
+    forecast = learned(mixed[:200], [9.0] * 100 + clogp(mixed[100:200]), memory=100)
+    alone = learned(mixed[100:200], clogp(mixed[100:200]), memory=100)
+    assert forecast(mixed[200:210])[0] == pytest.approx(alone(mixed[200:210])[0], abs=0.2)
+    assert forecast(mixed[200:210])[0].max() < 6
+
+
+def test_the_kernel_is_chosen_anew_as_the_run_goes_on_and_not_at_each_step() -> None:
+    mixed = shuffled(5)
+    noise = np.random.default_rng(0).normal(0, 1, 60)
+    forecast = learned(mixed[:60], noise.tolist())
+
+    def kernel() -> list[float]:
+        forecast(mixed[-1:])
+        return list(forecast.state_dict()["kernel"])
+
+    at_first = kernel()
+    for each, score in zip(mixed[60:89], clogp(mixed[60:89])):
+        forecast.learn(each, score)
+    assert kernel() == at_first
+    assert forecast.state_dict()["chosen_at"] == 60
+    for _ in range(4):
+        for each, score in zip(mixed[89:289], clogp(mixed[89:289])):
+            forecast.learn(each, score)
+    assert kernel() != at_first
+    assert forecast.state_dict()["chosen_at"] == 889
+
+
+def test_scores_that_are_all_the_same_are_no_trouble() -> None:
+    mean, deviation = learned(MOLECULES[:30], [0.0] * 30)(MOLECULES[30:40])
+    assert mean == pytest.approx(0)
+    assert (deviation < 1e-5).all()
+
+
+# The rule -------------------------------------------------------------------------------------------------------------
+
+
+def taught(least: int = 100, **parameters: Any) -> Promising:
+    rule = Promising(PromisingParameters(least=least, **parameters))
+    for each in shuffled()[:150]:
+        rule.learn(each, clogp([each])[0])
+    return rule
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5])
+def test_the_share_that_is_expected_to_score_best_is_sent(share: float) -> None:
+    new = shuffled()[150:]
+    rule = taught(share=share)
+    rule.look(new)
+    sent = [each for each in new if rule.refuse(each) is None]
+    assert share - 0.1 < len(sent) / len(new) < share + 0.1
+    assert np.mean(clogp(sent)) > np.mean(clogp(new)) + 0.5 * np.std(clogp(new))
+
+
+def test_the_reason_has_the_numbers() -> None:
+    new = shuffled()[150:]
+    rule = taught()
+    rule.look(new)
+    reasons = [reason for each in new if (reason := rule.refuse(each))]
+    expected, bar = (float(text.split()[0]) for text in reasons[-1].split(", "))
+    assert expected < bar
+    assert reasons[-1] == f"{expected:.3f} is expected of it, {bar:.3f} asked for"
+
+
+def test_nothing_is_refused_before_there_is_enough_to_learn_from() -> None:
+    rule = taught(least=151)
+    rule.look(shuffled()[150:])
+    assert all(rule.refuse(each) is None for each in shuffled()[150:])
+    rule.learn(shuffled()[150], float("nan"))
+    rule.look(shuffled()[151:])
+    assert all(rule.refuse(each) is None for each in shuffled()[151:]), "a failure is nothing to learn from"
+    rule.learn(shuffled()[151], 1.0)
+    rule.look(shuffled()[152:])
+    assert any(rule.refuse(each) for each in shuffled()[152:])
+
+
+def test_what_was_expected_is_forgotten_when_more_is_known() -> None:
+    new = shuffled()[150:]
+    rule = taught()
+    rule.look(new)
+    assert any(rule.refuse(each) for each in new)
+    rule.learn(new[0], 1.0)
+    assert all(rule.refuse(each) is None for each in new)
+
+
+def test_curiosity_prefers_what_is_unlike_anything_scored() -> None:
+    odd = [molecule("OP(=O)(O)OCC1OC(n2cnc3c(N)ncnc32)C(O)C1O"), molecule("C1CCCCCCCCCCCCCC1=O")]
+    plain, curious = taught(), taught(curiosity=3.0)
+    new = [*shuffled()[150:250], *odd]
+    for rule in (plain, curious):
+        rule.look(new)
+    refused = [[rule.refuse(each) for each in new] for rule in (plain, curious)]
+    assert refused[0][-2], "logP of a phosphate is low"
+    assert refused[1][-2] is None
+
+
+def test_a_rule_looks_at_each_new_molecule_of_a_part_once() -> None:
+    screen = Screen(ScreenSettings(rule=[{"name": "promising", "least": 8}]))
+    rule = screen.rules[0][1]
+    looked: list[list[str]] = []
+    rule.look = lambda molecules: looked.append([each.smiles for each in molecules])  # type: ignore[method-assign]
+    judge = Judge(screen, Seen({"CCO": None}, {}), wanted=9)
+    batch = Sampled([], [], [], [], [], 9)
+    for texts in (["CCO", "CCN", "NCC", "no molecule", "CCC"], ["CCN", "CCCC"]):
+        judge.add(batch, texts, texts)
+    assert looked == [["CCN", "CCC"], ["CCCC"]]
+
+
+class StopAfter(Watcher):
+    def step(self, metrics: dict[str, float]) -> None:
+        if metrics["step"] == 4:
+            raise RuntimeError("crash")
+
+
+def test_a_run_that_was_cut_off_goes_on_to_the_same_end(config: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    def run(name: str, **options: Any) -> Path:
+        table = config(
+            oracle_budget=60,
+            max_steps=12,
+            screen={"draws": 4, "rule": [{"name": "scaffold"}, {"name": "promising", "least": 16, "curiosity": 0.5}]},
+            execution={"threads": 1, "device": "cpu", "checkpoint_seconds": 0},
+        )
+        return optimize(table, tmp_path / name, methods=["custom"], report=False, **options) / "custom" / "seed-0"
+
+    whole = run("whole")
+    with open(whole / "molecules.csv", newline="", encoding="utf-8") as stream:
+        refused = [row for row in csv.DictReader(stream) if "is expected of it" in row["error"]]
+    assert refused
+    with pytest.raises(RuntimeError, match="crash"):
+        run("cut", watcher=StopAfter())
+    assert (run("cut", resume=True) / "molecules.csv").read_bytes() == (whole / "molecules.csv").read_bytes()
