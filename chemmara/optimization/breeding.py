@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from chemmara.optimization.tables import GeneticSettings
 
 TRIES = 8
 """Pairs tried for each offspring that is wanted."""
+FORESEEN = 16
+"""The same where the screen looks ahead: the more there are the better are the best."""
 
 Write = Callable[[list[int]], tuple[str, str]]
 """Ids to the SMILES that they stand for and to the string as written."""
@@ -41,7 +43,8 @@ def offspring(
     Parents are two of ``population`` molecules that are drawn by rank (``rank_weights``, with replacement) from
     ``entries``, the best first; none are bred while there are fewer entries than that. Offspring that the run has
     scored, that were bred in this generation already, or that the vocabulary cannot write within ``max_tokens`` are
-    left out. Those that the screen refuses stay in the batch with the reason, and others are tried for them.
+    left out. Those that the screen refuses stay in the batch with the reason, and others are tried for them. A screen
+    that looks ahead is shown all that was bred, and takes first what it expects most of.
     """
     wanted = min(settings.offspring, budget - seen.calls)
     judge, batch, rows = Judge(screen, seen, wanted), Sampled([], [], [], [], [], 0), []
@@ -49,13 +52,9 @@ def offspring(
         return [], batch
     weights = rank_weights(len(entries), rank_coefficient)
     pool = [entries[k].smiles for k in map(int, rng.choice(len(entries), settings.population, p=weights))]
-    met: dict[str, None] = {}
-    for _ in range(TRIES * wanted):
-        mother, father = (_molecule(pool[int(rng.integers(len(pool)))]) for _ in range(2))
-        child = breed(mother, father, settings.mutation_rate, rng, settings.max_atoms)
-        if child is None or child.smiles in seen.smiles or child.smiles in met:
-            continue
-        met[child.smiles] = None
+    tries = (FORESEEN if screen.looks_ahead else TRIES) * wanted
+    children = _children(pool, settings, tries, rng, known=seen.smiles)
+    for child in screen.by_promise(children):
         ids = _encode(child, vocabulary, max_tokens)
         if ids is None:
             continue
@@ -66,6 +65,19 @@ def offspring(
             break
     batch.batch_size = len(rows)
     return rows, batch
+
+
+def _children(
+    pool: Sequence[str], settings: GeneticSettings, tries: int, rng: np.random.Generator, known: Container[str]
+) -> Iterator[Molecule]:
+    """Children that are not known, each once."""
+    met: set[str] = set()
+    for _ in range(tries):
+        mother, father = (_molecule(pool[int(rng.integers(len(pool)))]) for _ in range(2))
+        child = breed(mother, father, settings.mutation_rate, rng, settings.max_atoms)
+        if child is not None and child.smiles not in known and child.smiles not in met:
+            met.add(child.smiles)
+            yield child
 
 
 def _molecule(smiles: str) -> Molecule:

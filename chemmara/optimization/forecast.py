@@ -98,7 +98,7 @@ class Forecast:
         )
         self._known = self._known.followed_by(new).last(self.memory)
         self._new = []
-        if self._learned >= CHOSEN_AGAIN * 1e9 * self._chosen_at:
+        if self._learned >= CHOSEN_AGAIN * self._chosen_at:
             self._choose()
         self._mean = float(np.mean(self._scores))
         self._factor = self._kernel.factor(self._tanimoto, self._distance)

@@ -21,6 +21,8 @@ else:
 
 WINDOW = 256
 """Forecasts, the latest, that a molecule is compared with: some steps' worth."""
+FEWEST = 32
+"""Forecasts to compare with, below which there is no telling what is little."""
 
 
 class PromisingParameters(Parameters):
@@ -44,6 +46,7 @@ class Promising(ScreenRule):
     """
 
     parameters: PromisingParameters
+    looks_ahead = True
 
     def __init__(self, parameters: PromisingParameters) -> None:
         super().__init__(parameters)
@@ -52,10 +55,14 @@ class Promising(ScreenRule):
         self._expected: dict[str, float] = {}
 
     def look(self, molecules: Sequence[Molecule]) -> None:
-        if molecules and len(self._forecast) >= self.parameters.least:
-            mean, deviation = self._forecast(molecules)
+        new = [molecule for molecule in molecules if molecule.smiles not in self._expected]
+        if new and len(self._forecast) >= self.parameters.least:
+            mean, deviation = self._forecast(new)
             expected = mean + self.parameters.curiosity * deviation
-            self._expected.update(zip((molecule.smiles for molecule in molecules), expected.tolist()))
+            self._expected.update(zip((molecule.smiles for molecule in new), expected.tolist()))
+
+    def promise(self, molecule: Molecule) -> float:
+        return self._expected.get(molecule.smiles, 0.0)
 
     def refuse(self, molecule: Molecule) -> str | None:
         if molecule.smiles not in self._expected:
@@ -63,7 +70,9 @@ class Promising(ScreenRule):
         expected = self._expected[molecule.smiles]
         self._recent.append(expected)
         bar = float(np.quantile(self._recent, 1 - self.parameters.share))
-        return f"{expected:.3f} is expected of it, {bar:.3f} asked for" if expected < bar else None
+        if expected >= bar or len(self._recent) < FEWEST:
+            return None
+        return f"{expected:.3f} is expected of it, {bar:.3f} asked for"
 
     def learn(self, molecule: Molecule, score: float) -> None:
         self._expected.clear()  # of what was known before

@@ -7,7 +7,7 @@ refuses. Refused molecules are kept as rows with their reason; they cost no orac
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,12 +54,18 @@ class ScreenRule:
     penalise = False
     widens = False
     """Whether it is there to keep the search wide: it is lifted where [exploit] says so."""
+    looks_ahead = False
+    """Whether it tells how much is expected of a molecule."""
 
     def __init__(self, parameters: Any) -> None:
         self.parameters = parameters
 
     def look(self, molecules: Sequence[Molecule]) -> None:
         """These are about to be judged: what is worked out for many at once is worked out here."""
+
+    def promise(self, molecule: Molecule) -> float:
+        """How much is expected of a molecule that it has looked at."""
+        return 0.0
 
     def refuse(self, molecule: Molecule) -> str | None:
         """Why a molecule is not worth a call, or None."""
@@ -111,6 +117,18 @@ class Screen:
         """These, new to the run, are about to be judged one after another."""
         for _, rule in self._holding:
             rule.look(molecules)
+
+    @property
+    def looks_ahead(self) -> bool:
+        return any(rule.looks_ahead for _, rule in self._holding)
+
+    def by_promise(self, molecules: Iterable[Molecule]) -> Iterable[Molecule]:
+        """Molecules new to the run, those first of which most is expected; as they come, if no rule looks ahead."""
+        if not self.looks_ahead:
+            return molecules
+        found = list(molecules)
+        self.look(found)
+        return sorted(found, key=lambda each: -sum(rule.promise(each) for _, rule in self._holding))
 
     def judge(self, molecule: Molecule) -> tuple[str | None, bool]:
         """(why a molecule that is new to the run is not sent, or None; whether the agent is penalised for it)."""

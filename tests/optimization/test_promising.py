@@ -17,11 +17,15 @@ from scipy.stats import spearmanr
 
 from chemmara.chemistry.fingerprints import SIZE
 from chemmara.chemistry.molecules import Molecule, read
+from chemmara.language.vocabulary import Vocabulary
+from chemmara.optimization.breeding import offspring
 from chemmara.optimization.forecast import Forecast
 from chemmara.optimization.likeness import features, likeness
+from chemmara.optimization.replay import Remembered
 from chemmara.optimization.rollout import Judge, Sampled, Seen
 from chemmara.optimization.screen_promise import Promising, PromisingParameters
 from chemmara.optimization.screening import Screen, ScreenSettings
+from chemmara.optimization.tables import GeneticSettings
 from chemmara.optimization.watcher import Watcher
 from chemmara.scoring.components.descriptors import DESCRIPTORS
 from chemmara.workflows.optimize import optimize
@@ -167,11 +171,14 @@ def test_scores_that_are_all_the_same_are_no_trouble() -> None:
 # The rule -------------------------------------------------------------------------------------------------------------
 
 
-def taught(least: int = 100, **parameters: Any) -> Promising:
-    rule = Promising(PromisingParameters(least=least, **parameters))
+def teaching(rule: Promising) -> Promising:
     for each in shuffled()[:150]:
         rule.learn(each, clogp([each])[0])
     return rule
+
+
+def taught(least: int = 100, **parameters: Any) -> Promising:
+    return teaching(Promising(PromisingParameters(least=least, **parameters)))
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5])
@@ -236,6 +243,48 @@ def test_a_rule_looks_at_each_new_molecule_of_a_part_once() -> None:
     for texts in (["CCO", "CCN", "NCC", "no molecule", "CCC"], ["CCN", "CCCC"]):
         judge.add(batch, texts, texts)
     assert looked == [["CCN", "CCC"], ["CCCC"]]
+
+
+def test_a_screen_puts_first_what_most_is_expected_of() -> None:
+    new = shuffled()[150:]
+    screen = Screen(ScreenSettings(rule=[{"name": "scaffold"}, {"name": "promising", "least": 100}]))
+    assert screen.looks_ahead
+    assert list(screen.by_promise(iter(new))) == new, "nothing is known yet"
+    rule = screen.rules[1][1]
+    assert isinstance(rule, Promising)
+    teaching(rule)
+    ordered = list(screen.by_promise(iter(new)))
+    assert sorted(each.smiles for each in ordered) == sorted(each.smiles for each in new)
+    assert spearmanr(clogp(ordered), range(len(ordered))).statistic < -0.9
+    plain = Screen(ScreenSettings(rule=[{"name": "scaffold"}]))
+    assert not plain.looks_ahead
+    waiting = iter(new)
+    assert plain.by_promise(waiting) is waiting, "what is not asked for is not bred"
+
+
+def test_the_offspring_that_are_sent_are_the_best_of_many() -> None:
+    screen = Screen(ScreenSettings(rule=[{"name": "promising", "least": 100, "share": 0.9}]))
+    tokens = ["C", "O", "N", "F", "c", "n", "[nH]", "1", "2", "3", "(", ")", "=", "#"]
+    vocabulary = Vocabulary.from_tokens(tokens)
+    parents = [Remembered(each.smiles, (3, 2), each.scaffold, 0.5, -20.0) for each in shuffled()[:64]]
+
+    def bred() -> list[float]:
+        def write(ids: list[int]) -> tuple[str, str]:
+            return (text := vocabulary.decode(np.array([ids]))[0]), text
+
+        _, batch = offspring(
+            parents, GeneticSettings(offspring=10, population=64), 0.01, vocabulary, write, screen, Seen.empty(),
+            budget=100, max_tokens=80, rng=np.random.default_rng(0),
+        )  # fmt: skip
+        return clogp([reading.molecule for reading in batch.readings if reading.molecule])
+
+    before = bred()
+    rule = screen.rules[0][1]
+    assert isinstance(rule, Promising)
+    teaching(rule)
+    after = bred()
+    assert len(before) == len(after) == 10
+    assert min(after) > np.mean(before) + 0.5 * np.std(before)
 
 
 class StopAfter(Watcher):
