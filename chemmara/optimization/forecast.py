@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from itertools import product
@@ -13,11 +14,12 @@ from chemmara.optimization.likeness import features, likeness
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
-    from scipy import linalg
+    from torch import Tensor
 else:
     np = lazy("numpy")
-    linalg = lazy("scipy.linalg")
+    torch = lazy("torch")
 
 CHOSEN_ON = 512
 """Molecules, the latest, that the kernel is chosen on."""
@@ -38,16 +40,16 @@ class Kernel:
     noise: float
 
     def __call__(self, tanimoto: NDArray[np.float32], distance: NDArray[np.float32]) -> NDArray[np.float64]:
-        return self.fragments * tanimoto.astype(float) + (1 - self.fragments) * np.exp(
-            -self.width * distance.astype(float)
-        )
+        smooth = np.exp(-self.width * distance.astype(float))
+        mixed: NDArray[np.float64] = self.fragments * tanimoto.astype(float) + (1 - self.fragments) * smooth
+        return mixed
 
-    def factor(self, tanimoto: NDArray[np.float32], distance: NDArray[np.float32]) -> NDArray[np.float64]:
+    def factor(self, tanimoto: NDArray[np.float32], distance: NDArray[np.float32]) -> Tensor:
         """The Cholesky factor of k with its noise, lower."""
-        gram = self(tanimoto, distance)
-        gram[np.diag_indices_from(gram)] += self.noise
-        lower: NDArray[np.float64] = linalg.cholesky(gram, lower=True, overwrite_a=True, check_finite=False)
-        return lower
+        gram = torch.from_numpy(self(tanimoto, distance))
+        gram.diagonal().add_(self.noise)
+        factor: Tensor = torch.linalg.cholesky(gram)
+        return factor
 
 
 KERNELS = tuple(Kernel(*each) for each in product((0.2, 0.5, 0.8), (0.05, 0.15), (0.003, 0.03, 0.3)))
@@ -85,9 +87,9 @@ class Forecast:
         if self._new:
             self._take_in()
         here = self._kernel(*likeness(features(molecules), self._known))
-        half = _solve(self._factor, here.T)
-        left = np.maximum(1 - np.square(half).sum(axis=0), 0)  # a molecule is 1 like itself
-        return self._mean + self._whitened @ half, self._amplitude * np.sqrt(left)
+        half = _solve(self._factor, torch.from_numpy(here.T))
+        left = (1 - half.square().sum(dim=0)).clamp(min=0)  # a molecule is 1 like itself
+        return (self._mean + self._whitened @ half).numpy(), (self._amplitude * left.sqrt()).numpy()
 
     def _take_in(self) -> None:
         new = features(self._new)
@@ -102,18 +104,18 @@ class Forecast:
             self._choose()
         self._mean = float(np.mean(self._scores))
         self._factor = self._kernel.factor(self._tanimoto, self._distance)
-        self._whitened = _solve(self._factor, np.array(self._scores) - self._mean)
+        self._whitened = _solve(self._factor, torch.tensor(self._scores, dtype=torch.float64) - self._mean)
         self._amplitude = _amplitude(self._whitened)
 
     def _choose(self) -> None:
-        scores = np.array(self._scores[-CHOSEN_ON:])
+        scores = torch.tensor(self._scores[-CHOSEN_ON:], dtype=torch.float64)
         last = slice(-len(scores), None)
         likenesses = self._tanimoto[last, last], self._distance[last, last]
 
         def evidence(kernel: Kernel) -> float:
             factor = kernel.factor(*likenesses)
             amplitude = _amplitude(_solve(factor, scores - scores.mean()))
-            return float(-len(scores) * np.log(amplitude) - np.log(np.diag(factor)).sum())
+            return -len(scores) * math.log(amplitude) - float(factor.diagonal().log().sum())
 
         self._kernel, self._chosen_at = max(KERNELS, key=evidence), self._learned
 
@@ -134,11 +136,13 @@ class Forecast:
         self._chosen_at, self._learned = state["chosen_at"], state["learned"]
 
 
-def _solve(factor: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
-    solved: NDArray[np.float64] = linalg.solve_triangular(factor, right, lower=True, check_finite=False)
-    return solved
+def _solve(factor: Tensor, right: Tensor) -> Tensor:
+    """factor^-1 right, for a lower factor (n, n) and right (n,) or (n, m). By torch, which keeps to a run's threads."""
+    columns = right.unsqueeze(-1) if right.ndim == 1 else right
+    solved: Tensor = torch.linalg.solve_triangular(factor, columns, upper=False)
+    return solved.reshape(right.shape)
 
 
-def _amplitude(whitened: NDArray[np.float64]) -> float:
+def _amplitude(whitened: Tensor) -> float:
     """Of the highest likelihood; scores that are all the same have next to none."""
-    return max(float(np.sqrt(np.mean(np.square(whitened)))), 1e-6)
+    return max(float(whitened.square().mean().sqrt()), 1e-6)
