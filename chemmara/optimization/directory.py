@@ -8,6 +8,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -110,7 +111,7 @@ class RunDirectory:
         own = own_file_hint(settings)
         if changed:
             leaves = [leaf for key in changed if key != "scoring" for leaf in _leaves(key, before, table)]
-            details = "".join(f"; {leaf.name}: {leaf.old} then, {leaf.new} now" for leaf in leaves)
+            details = "".join(f"; {leaf}" for leaf in leaves)
             raise UserError(
                 f"'{self.path}' was begun with another config ({', '.join(changed)} {_differ(changed)}{details}); "
                 f"resume it with its own config{self._as_begun(changed, leaves)}, or choose another directory"
@@ -124,11 +125,13 @@ class RunDirectory:
             )
 
     def _as_begun(self, changed: Sequence[str], leaves: Sequence[_Leaf]) -> str:
-        """The assignments that bring the beginning's values back, where all that differs are numbers and switches."""
-        plain = [leaf for leaf in leaves if isinstance(leaf.old, int | float)]
+        """The assignments that bring the beginning's values back, where all that differs are numbers, switches and
+        lists."""
+        plain = [leaf for leaf in leaves if isinstance(leaf.old, int | float | list)]
         if len(plain) < len(leaves) or {leaf.name.split(".")[0] for leaf in leaves} != {*changed}:
             return ""
-        return f" (for {self.method}: {' '.join(f'--set {leaf.name}={json.dumps(leaf.old)}' for leaf in plain)})"
+        assignments = (shlex.quote(f"{leaf.name}={json.dumps(leaf.old)}") for leaf in plain)
+        return f" (for {self.method}: {' '.join(f'--set {assignment}' for assignment in assignments)})"
 
     def check_not_shorter(self, table: Table) -> None:
         """Raise :class:`UserError` if the run was begun with more calls, steps or hits than ``table`` gives it."""
@@ -185,6 +188,14 @@ class _Leaf(NamedTuple):
     name: str
     old: Any
     new: Any
+
+    def __str__(self) -> str:
+        old, new = self.old, self.new
+        if isinstance(old, list) and isinstance(
+            new, list
+        ):  # of tables, as a screen's rules are: what both have is left out
+            old, new = ([each for each in one if each not in other] for one, other in ((old, new), (new, old)))
+        return f"{self.name}: {old} then, {new} now"
 
 
 def _leaves(key: str, before: Table, now: Table) -> Iterator[_Leaf]:
