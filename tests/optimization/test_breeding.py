@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from crash import StopAfter
 
 from chemmara.chemistry.molecules import read
 from chemmara.errors import ConfigError
@@ -20,7 +21,6 @@ from chemmara.optimization.rollout import Sampled, Seen
 from chemmara.optimization.screening import Screen, ScreenSettings
 from chemmara.optimization.settings import RunSettings
 from chemmara.optimization.tables import GeneticSettings
-from chemmara.optimization.watcher import Watcher
 from chemmara.policies.catalog import find_prior
 from chemmara.policies.storage import load_policy
 from chemmara.workflows.optimize import optimize
@@ -77,12 +77,6 @@ def test_refused_offspring_stay_as_rows_and_others_take_their_place() -> None:
     assert len(rows) == len(batch.texts) == len(batch.refusals)
 
 
-class StopAfter(Watcher):
-    def step(self, metrics: dict[str, float]) -> None:
-        if metrics["step"] == 4:
-            raise RuntimeError("crash")
-
-
 def rows_of(path: Path) -> list[dict[str, str]]:
     with open(path, newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
@@ -123,7 +117,7 @@ def test_a_run_that_breeds_counts_records_and_resumes(config: Config, tmp_path: 
         expected = [float(prior.log_prob(torch.from_numpy(each))) for each in ids[:5]]
     assert [float(row["prior_log_prob"]) for row in bred[:5]] == pytest.approx(expected, abs=1e-3)
     with pytest.raises(RuntimeError, match="crash"):
-        run("cut", watcher=StopAfter())
+        run("cut", watcher=StopAfter(4))
     assert (run("cut", resume=True) / "molecules.csv").read_bytes() == (whole / "molecules.csv").read_bytes()
 
 

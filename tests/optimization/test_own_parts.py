@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from crash import StopAfter
 from pydantic import Field
 
 from chemmara.config import Parameters
@@ -24,7 +25,6 @@ from chemmara.optimization.directory import MetricsFile
 from chemmara.optimization.filters import DIVERSITY_FILTERS, DiversityFilter
 from chemmara.optimization.screening import SCREENS, ScreenRule
 from chemmara.optimization.settings import RunSettings
-from chemmara.optimization.watcher import Watcher
 from chemmara.registry import Entry
 from chemmara.workflows.optimize import optimize
 
@@ -122,15 +122,6 @@ def _own_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     for registry, name, item, parameters in parts:
         assert registry.names()
         monkeypatch.setitem(registry._entries, name, Entry(name, item, parameters))
-
-
-class StopAfter(Watcher):
-    def __init__(self, step: int) -> None:
-        self.at = step
-
-    def step(self, metrics: dict[str, float]) -> None:
-        if metrics["step"] == self.at:
-            raise RuntimeError("crash")
 
 
 def run(table: dict[str, Any], out: Path, **options: Any) -> Path:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from crash import StopAfter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
@@ -26,7 +27,6 @@ from chemmara.optimization.rollout import Judge, Sampled, Seen
 from chemmara.optimization.screen_promise import Promising, PromisingParameters
 from chemmara.optimization.screening import Screen, ScreenSettings
 from chemmara.optimization.tables import GeneticSettings
-from chemmara.optimization.watcher import Watcher
 from chemmara.scoring.components.descriptors import DESCRIPTORS
 from chemmara.workflows.optimize import optimize
 
@@ -287,12 +287,6 @@ def test_the_offspring_that_are_sent_are_the_best_of_many() -> None:
     assert min(after) > np.mean(before) + 0.5 * np.std(before)
 
 
-class StopAfter(Watcher):
-    def step(self, metrics: dict[str, float]) -> None:
-        if metrics["step"] == 4:
-            raise RuntimeError("crash")
-
-
 def test_a_run_that_was_cut_off_goes_on_to_the_same_end(config: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     def run(name: str, **options: Any) -> Path:
         table = config(
@@ -308,5 +302,5 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_end(config: Callable[..., di
         refused = [row for row in csv.DictReader(stream) if "is expected of it" in row["error"]]
     assert refused
     with pytest.raises(RuntimeError, match="crash"):
-        run("cut", watcher=StopAfter())
+        run("cut", watcher=StopAfter(4))
     assert (run("cut", resume=True) / "molecules.csv").read_bytes() == (whole / "molecules.csv").read_bytes()

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from crash import StopAfter
 
 from chemmara.chemistry.molecules import read
 from chemmara.errors import ConfigError, RunError, UserError
@@ -43,17 +44,6 @@ Config = Callable[..., dict[str, Any]]
 MOLECULES = Path("custom") / "seed-0" / "molecules.csv"
 REPLAY = {"updates": 2, "batch_size": 4, "size": 20, "randomize": True}
 MARA = {"name": "mara", "anchor": "running"}
-
-
-class StopAfter(Watcher):
-    """Ends the process's part in a run at a step, as a crash would."""
-
-    def __init__(self, step: int) -> None:
-        self.at = step
-
-    def step(self, metrics: dict[str, float]) -> None:
-        if metrics["step"] == self.at:
-            raise RuntimeError("crash")
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from crash import StopAfter
 
 from chemmara.chemistry.molecules import Molecule, read
 from chemmara.chemistry.plausibility import standard
@@ -17,7 +18,6 @@ from chemmara.errors import ConfigError
 from chemmara.optimization.rollout import Judge, Sampled, Seen, score_batch
 from chemmara.optimization.screening import SCREENS, Screen, ScreenSettings, check_screen
 from chemmara.optimization.settings import RunSettings
-from chemmara.optimization.watcher import Watcher
 from chemmara.registry import Entry
 from chemmara.scoring.function import ScoringFunction
 from chemmara.workflows.optimize import optimize
@@ -222,15 +222,6 @@ RULES = [
     {"name": "cluster", "minimum_score": 0.2},
 ]
 SCREEN = {"draws": 4, "rule": RULES}
-
-
-class StopAfter(Watcher):
-    def __init__(self, step: int) -> None:
-        self.at = step
-
-    def step(self, metrics: dict[str, float]) -> None:
-        if metrics["step"] == self.at:
-            raise RuntimeError("crash")
 
 
 def test_a_screened_run_spends_no_call_on_what_it_refused_and_resumes(config: Config, tmp_path: Path) -> None:
