@@ -14,6 +14,7 @@ from chemmara.wording import counted
 
 if TYPE_CHECKING:
     from chemmara.optimization.settings import RunSettings
+    from chemmara.optimization.tables import GeneticSettings
 
 
 def register(app: typer.Typer) -> None:
@@ -69,9 +70,14 @@ def _method(name: str, settings: RunSettings) -> tuple[str, ...]:
         name, settings.objective[0].name, f"{beta:g} ({1 / beta:g})" if beta else "0",
         settings.augmentation_name, settings.diversity_filter[0].name,
         ", ".join(str(rule["name"]) for rule in settings.screen.rule) or "none",
-        f"{head.replay.updates}{' + seed molecules' if settings.seed_molecules else ''}",
+        f"{head.replay.updates}{' + seed molecules' if settings.seed_molecules else ''}{_bred(head.genetic)}",
         f"{head.oracle_budget:,}{_last(head.exploit.share * head.oracle_budget)}", f"{head.threshold:g}",
     )  # fmt: skip
+
+
+def _bred(genetic: GeneticSettings) -> str:
+    """Beside the batch, as many oracle calls a step."""
+    return f" + {genetic.offspring * genetic.generations} offspring" if genetic.offspring else ""
 
 
 def _last(calls: float) -> str:

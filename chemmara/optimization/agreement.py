@@ -79,7 +79,8 @@ def check_genetic(genetic: GeneticSettings, replay: ReplaySettings) -> None:
         raise ConfigError("genetic.offspring: offspring are learned from by replay; set replay.updates to 1 or more")
     if genetic.offspring and genetic.population > replay.size:
         raise ConfigError(
-            f"genetic.population: the buffer never holds {genetic.population} molecules (replay.size = {replay.size})"
+            f"genetic.population: the buffer never holds {genetic.population} molecules (replay.size = {replay.size}); "
+            "lower it, or set genetic.offspring = 0"
         )
 
 

@@ -52,7 +52,7 @@ COLUMNS: dict[str, str] = {
     "loss": "loss of the step's own update",
     "replay_loss": "mean loss of the step's replay updates",
     "seconds_sampling": "time to sample and decode",
-    "seconds_scoring": "time to parse, look up and score",
+    "seconds_scoring": "time to parse, look up and score, and to breed and score offspring",
     "seconds_update": "time for log-probabilities, updates and replay",
     "molecules_per_second": "sequences a second, all three together",
 }

@@ -116,7 +116,9 @@ class Learner(pl.LightningModule):
         rewards = np.where(scored.penalised, 0.0, filtered)
         output, augmented = self._learn(sampled.ids, scored, rewards, prior)
         fresh = self._remember(sampled.ids, scored, rewards, prior)
+        clock.append(time.perf_counter())
         bred = self._breed(len(scored.texts))
+        clock.append(time.perf_counter())
         if self.head.replay.purge:
             self.replay.purge(self.filter.full, self.screen.closed)
         beside = (fresh, _invalid(sampled.ids, scored, prior)) if self.head.replay.with_batch else ([], [])

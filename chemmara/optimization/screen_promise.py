@@ -10,6 +10,7 @@ from pydantic import Field
 
 from chemmara.chemistry.molecules import Molecule
 from chemmara.config import Parameters
+from chemmara.errors import ConfigError
 from chemmara.lazy import lazy
 from chemmara.optimization.forecast import Forecast
 from chemmara.optimization.screening import SCREENS, ScreenRule
@@ -35,14 +36,20 @@ class PromisingParameters(Parameters):
         description="standard deviations of its uncertainty that are added to what a molecule is expected to score",
     )
     least: int = Field(128, ge=8, description="scored molecules from which on it refuses any")
-    memory: int = Field(2000, ge=100, le=20_000, description="molecules that it learns from, the latest of the run")
+    memory: int = Field(
+        2000,
+        ge=100,
+        le=5_000,
+        description="molecules that it learns from, the latest of the run; time grows with its cube",
+    )
 
 
 @SCREENS.register("promising", PromisingParameters)
 class Promising(ScreenRule):
     """Refuses molecules of which a Gaussian process, learned from what the run has scored, expects less than of others.
 
-    It stands last, so that it compares what the other rules let through; and it needs ``draws`` to choose from.
+    It stands last, so that it compares what the other rules let through; and it needs ``draws`` to choose from. What is
+    bred is compared beside what is sampled: the more good offspring there are, the fewer of the samples are sent.
     """
 
     parameters: PromisingParameters
@@ -50,29 +57,33 @@ class Promising(ScreenRule):
 
     def __init__(self, parameters: PromisingParameters) -> None:
         super().__init__(parameters)
+        if parameters.least > parameters.memory:
+            raise ConfigError(f"least: it never knows {parameters.least} molecules (memory = {parameters.memory})")
         self._forecast = Forecast(parameters.memory)
         self._recent: deque[float] = deque(maxlen=WINDOW)
-        self._expected: dict[str, float] = {}
+        self._expected: dict[str, tuple[float, float]] = {}  # what a molecule is expected to score, and is worth
 
     def look(self, molecules: Sequence[Molecule]) -> None:
         new = [molecule for molecule in molecules if molecule.smiles not in self._expected]
         if new and len(self._forecast) >= self.parameters.least:
             mean, deviation = self._forecast(new)
-            expected = mean + self.parameters.curiosity * deviation
-            self._expected.update(zip((molecule.smiles for molecule in new), expected.tolist()))
+            worth = mean + self.parameters.curiosity * deviation
+            names = (molecule.smiles for molecule in new)
+            self._expected.update(zip(names, zip(mean.tolist(), worth.tolist())))
 
     def promise(self, molecule: Molecule) -> float:
-        return self._expected.get(molecule.smiles, 0.0)
+        return self._expected.get(molecule.smiles, (0.0, 0.0))[1]
 
     def refuse(self, molecule: Molecule) -> str | None:
         if molecule.smiles not in self._expected:
             return None
-        expected = self._expected[molecule.smiles]
-        self._recent.append(expected)
+        mean, worth = self._expected[molecule.smiles]
+        self._recent.append(worth)
         bar = float(np.quantile(self._recent, 1 - self.parameters.share))
-        if expected >= bar or len(self._recent) < FEWEST:
+        if worth >= bar or len(self._recent) < FEWEST:
             return None
-        return f"{expected:.3f} is expected of it, {bar:.3f} asked for"
+        curious = f" and {worth - mean:.3f} for curiosity" if self.parameters.curiosity else ""
+        return f"{mean:.3f} is expected of it{curious}, {bar:.3f} asked for"
 
     def learn(self, molecule: Molecule, score: float) -> None:
         self._expected.clear()  # of what was known before

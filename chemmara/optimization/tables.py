@@ -87,7 +87,8 @@ class ExploitSettings(Parameters):
         0.0,
         ge=0,
         lt=1,
-        description="as long as fewer than this share of the last `window` scored molecules are hits; 0: not for that",
+        description="as long as fewer than this share of the last `window` molecules that were sampled and scored are "
+        "hits; 0: not for that",
     )
     window: int = Field(256, ge=1, le=100_000, description="molecules that scarce looks back at")
 

@@ -33,8 +33,8 @@ def tally(
 ) -> dict[str, float]:
     """The step's figures.
 
-    ``clock`` holds the times before sampling, the prior's pass, scoring and the update, and after it. The prior's pass
-    counts as update.
+    ``clock`` holds the times before sampling, the prior's pass, scoring, the step's own update, breeding and replay,
+    and after it. The prior's pass and replay count as update, breeding, which has its own molecules scored, as scoring.
     """
     valid, total = scored.valid, scored.scores.total
     agent, prior = agent_log_prob.cpu().double().numpy(), prior_log_prob.cpu().double().numpy()
@@ -44,8 +44,8 @@ def tally(
         for m, written in zip(scored.molecules, scored.sampled)
     ]
     learned = np.where(valid, rewards, 0.0)[scored.learnable]
-    sampling, before, scoring, after = np.diff(clock)
-    update = before + after
+    sampling, before, scoring, own, breeding, replay = np.diff(clock)
+    scoring, update = scoring + breeding, before + own + replay
     return {
         "step": learner.step_number,
         "oracle_calls": learner.seen.calls,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
@@ -16,16 +18,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from chemmara.chemistry.fingerprints import SIZE
+from chemmara.chemistry.fingerprints import SIZE, function
 from chemmara.chemistry.molecules import Molecule, read
+from chemmara.errors import ConfigError
 from chemmara.language.vocabulary import Vocabulary
 from chemmara.optimization.breeding import offspring
-from chemmara.optimization.forecast import Forecast
-from chemmara.optimization.likeness import features, likeness
+from chemmara.optimization.forecast import KERNELS, Forecast, Kernel
+from chemmara.optimization.likeness import MOST, SCALES, features, likeness
 from chemmara.optimization.replay import Remembered
 from chemmara.optimization.rollout import Judge, Sampled, Seen
 from chemmara.optimization.screen_promise import Promising, PromisingParameters
-from chemmara.optimization.screening import Screen, ScreenSettings
+from chemmara.optimization.screening import Screen, ScreenSettings, check_screen
 from chemmara.optimization.tables import GeneticSettings
 from chemmara.scoring.components.descriptors import DESCRIPTORS
 from chemmara.workflows.optimize import optimize
@@ -115,15 +118,72 @@ def test_a_fragment_that_is_there_twice_counts_twice() -> None:
     assert likeness(features([molecule("CCO")]), features([molecule("OCCO")]))[0][0, 0] < 1
 
 
+def alike(some: Sequence[Molecule], others: Sequence[Molecule]) -> tuple[np.ndarray, np.ndarray]:
+    """Tanimoto similarity and squared distance, from RDKit's own counts and descriptors."""
+    count = function("ecfp4", folded_counts=True)
+
+    def fragments(each: Molecule) -> Counter[int]:
+        return Counter({place: min(n, MOST) for place, n in count(each.mol).GetNonzeroElements().items()})
+
+    def numbers(each: Molecule) -> np.ndarray:
+        return np.array([DESCRIPTORS[name].function(each.mol) / scale for name, scale in SCALES.items()])
+
+    x, y = ([fragments(each) for each in them] for them in (some, others))
+    u, v = ([numbers(each) for each in them] for them in (some, others))
+    near = np.array([[(a & b).total() / (a | b).total() for b in y] for a in x])
+    return near, np.array([[np.sum((a - b) ** 2) for b in v] for a in u])
+
+
+def mix(kernel: Kernel, near: np.ndarray, far: np.ndarray) -> np.ndarray:
+    return kernel.fragments * near + (1 - kernel.fragments) * np.exp(-kernel.width * far)
+
+
+def test_mean_and_deviation_are_those_of_a_gaussian_process() -> None:
+    """As in Rasmussen and Williams, equations 2.25 and 2.26, with the amplitude of the highest likelihood."""
+    mixed = shuffled(6)
+    known, new = mixed[:40], mixed[40:50]
+    forecast = learned(known, clogp(known))
+    mean, deviation = forecast(new)
+    kernel = Kernel(*forecast.state_dict()["kernel"])
+    y = np.array(clogp(known)) - np.mean(clogp(known))
+    inverse = np.linalg.inv(mix(kernel, *alike(known, known)) + kernel.noise * np.eye(40))
+    across = mix(kernel, *alike(new, known))
+    assert mean == pytest.approx(np.mean(clogp(known)) + across @ inverse @ y, rel=1e-4)
+    variance = (y @ inverse @ y / 40) * (1 - np.einsum("ij,jk,ik->i", across, inverse, across))
+    assert deviation == pytest.approx(np.sqrt(variance), rel=1e-3)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.4])
+def test_the_kernel_is_that_of_the_highest_likelihood_of_the_latest(
+    noise: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chemmara.optimization.forecast.CHOSEN_ON", 40)
+    mixed, draws = shuffled(7)[:60], np.random.default_rng(0).normal(size=60)
+    latest = np.array(clogp(mixed[20:])) + noise * draws[20:]
+    forecast = learned(mixed, [5.0] * 20 + latest.tolist())
+    forecast(mixed[:1])
+    near, far = alike(mixed[20:], mixed[20:])
+    y = latest - latest.mean()
+
+    def likelihood(kernel: Kernel) -> float:
+        noisy = mix(kernel, near, far) + kernel.noise * np.eye(40)
+        variance = y @ np.linalg.inv(noisy) @ y / 40
+        return float(-20 * np.log(2 * np.pi * variance) - 0.5 * np.linalg.slogdet(noisy)[1] - 20)
+
+    assert Kernel(*forecast.state_dict()["kernel"]) == max(KERNELS, key=likelihood)
+
+
 @pytest.mark.parametrize("memory", [60, 500])
 def test_it_goes_on_from_its_state_to_the_bit(memory: int) -> None:
     mixed = shuffled(3)
-    whole = learned(mixed[:50], clogp(mixed[:50]), memory)
+    scores = [value + draw for value, draw in zip(clogp(mixed), np.random.default_rng(0).normal(size=len(mixed)))]
+    whole = learned(mixed[:50], scores[:50], memory)
     whole(mixed[-5:])
-    for each, score in zip(mixed[50:150], clogp(mixed[50:150])):
+    for each, score in zip(mixed[50:150], scores[50:150]):
         whole.learn(each, score)
     whole(mixed[-5:])
-    for each, score in zip(mixed[150:170], clogp(mixed[150:170])):
+    assert Kernel(*whole.state_dict()["kernel"]) != KERNELS[0], "one that it begins with could not be lost"
+    for each, score in zip(mixed[150:170], scores[150:170]):
         whole.learn(each, score)
     other = Forecast(memory)
     other.load_state_dict(json.loads(json.dumps(whole.state_dict())))
@@ -199,6 +259,19 @@ def test_the_reason_has_the_numbers() -> None:
     expected, bar = (float(text.split()[0]) for text in reasons[-1].split(", "))
     assert expected < bar
     assert reasons[-1] == f"{expected:.3f} is expected of it, {bar:.3f} asked for"
+    curious = taught(curiosity=2.0)
+    curious.look(new)
+    told, refused = [(reason, each) for each in new if (reason := curious.refuse(each))][-1]
+    found = re.fullmatch(r"(-?[\d.]+) is expected of it and ([\d.]+) for curiosity, (-?[\d.]+) asked for", told)
+    assert found, told
+    assert float(found[1]) + float(found[2]) == pytest.approx(curious.promise(refused), abs=2e-3)
+    assert float(found[2]) > 0
+    assert curious.promise(refused) < float(found[3]) + 1e-3
+
+
+def test_more_molecules_than_it_remembers_cannot_be_asked_for() -> None:
+    with pytest.raises(ConfigError, match=r"screen\.rule\[0\]\.least: it never knows 200 molecules \(memory = 100\)"):
+        check_screen({"rule": [{"name": "promising", "memory": 100, "least": 200}]})
 
 
 def test_nothing_is_refused_before_there_is_enough_to_learn_from() -> None:
