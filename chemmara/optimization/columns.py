@@ -32,8 +32,7 @@ COLUMNS: dict[str, str] = {
     "failed": "valid rows of the batch whose oracle failed; masked out of learning",
     "sampled": "sequences sampled: the batch, and what a screen made it sample beyond that",
     "not_sent": "valid rows that the screen, or the spent budget, kept from scoring",
-    "exploiting": "1 in the steps in which [exploit] lifts what keeps the search wide, 2 where the score alone counts "
-    "besides (exploit.plain), else 0",
+    "exploiting": "1 in the steps in which [exploit] lifts what keeps the search wide, else 0",
     "offspring": "rows of molecules that were bred in the step, scored or refused; they come after the sampled ones",
     "penalised": "rows of not_sent that are learned from with reward 0",
     **{f"{REFUSED}{name}": f"molecules that the screen's rule `{name}` has refused so far" for name in SCREENS.names()},

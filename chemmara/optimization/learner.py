@@ -100,7 +100,6 @@ class Learner(pl.LightningModule):
         digging = self.exploit.due(self.seen.calls)
         self.screen.lift(digging)
         self.replay.lift(digging)
-        self.screen.plain = self.update.plain = self.exploit.plain(self.seen.calls)
         clock = [time.perf_counter()]
         sampled, batch = draw(
             self.agent, self._read, self.screen, self.seen, batch_size=self.head.batch_size,

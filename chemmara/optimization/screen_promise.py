@@ -63,11 +63,11 @@ class Promising(ScreenRule):
         self._recent: deque[float] = deque(maxlen=WINDOW)
         self._expected: dict[str, tuple[float, float]] = {}  # what a molecule is expected to score, and is worth
 
-    def look(self, molecules: Sequence[Molecule], plain: bool = False) -> None:
+    def look(self, molecules: Sequence[Molecule]) -> None:
         new = [molecule for molecule in molecules if molecule.smiles not in self._expected]
         if new and len(self._forecast) >= self.parameters.least:
             mean, deviation = self._forecast(new)
-            worth = mean if plain else mean + self.parameters.curiosity * deviation
+            worth = mean + self.parameters.curiosity * deviation
             names = (molecule.smiles for molecule in new)
             self._expected.update(zip(names, zip(mean.tolist(), worth.tolist())))
 
@@ -82,7 +82,7 @@ class Promising(ScreenRule):
         bar = float(np.quantile(self._recent, 1 - self.parameters.share))
         if worth >= bar or len(self._recent) < FEWEST:
             return None
-        curious = f" and {worth - mean:.3f} for curiosity" if worth > mean else ""
+        curious = f" and {worth - mean:.3f} for curiosity" if self.parameters.curiosity else ""
         return f"{mean:.3f} is expected of it{curious}, {bar:.3f} asked for"
 
     def learn(self, molecule: Molecule, score: float) -> None:

@@ -60,9 +60,8 @@ class ScreenRule:
     def __init__(self, parameters: Any) -> None:
         self.parameters = parameters
 
-    def look(self, molecules: Sequence[Molecule], plain: bool = False) -> None:
-        """These are about to be judged: what is worked out for many at once is worked out here. ``plain``: the score
-        alone counts."""
+    def look(self, molecules: Sequence[Molecule]) -> None:
+        """These are about to be judged: what is worked out for many at once is worked out here."""
 
     def promise(self, molecule: Molecule) -> float:
         """How much is expected of a molecule that it has looked at."""
@@ -102,8 +101,6 @@ class Screen:
             self.rules.append((entry.name, entry.built(parameters, f"screen.rule[{number}]")))
         self.refused: Counter[str] = Counter()
         self.lifted = False
-        self.plain = False
-        """Whether the score alone counts: what a rule adds to it is left out."""
 
     def __bool__(self) -> bool:
         return bool(self.rules)
@@ -119,7 +116,7 @@ class Screen:
     def look(self, molecules: Sequence[Molecule]) -> None:
         """These, new to the run, are about to be judged one after another."""
         for _, rule in self._holding:
-            rule.look(molecules, self.plain)
+            rule.look(molecules)
 
     @property
     def looks_ahead(self) -> bool:

@@ -177,8 +177,6 @@ class RunSettings:
         table["strength"] = {"name": self.strength[0].name, **self.strength[1].model_dump(mode="json")}
         if not head.exploit.used:
             table["exploit"] = UNUSED["exploit"]
-        elif not head.exploit.plain:
-            del table["exploit"]["plain"]  # runs of before it was there have the rest
         table = {key: value for key, value in table.items() if value != UNUSED.get(key)}
         if self.seed_molecules:
             table["replay"]["seed_molecules"] = str(self.seed_molecules.resolve())

@@ -91,11 +91,6 @@ class ExploitSettings(Parameters):
         "hits; 0: not for that",
     )
     window: int = Field(256, ge=1, le=100_000, description="molecules that scarce looks back at")
-    plain: bool = Field(
-        False,
-        description="in the last share the score alone counts: rewards are not augmented, and the screen's rule "
-        "`promising` is not curious",
-    )
 
     @property
     def used(self) -> bool:

@@ -60,9 +60,6 @@ class Update:
         self.objective, self.objective_parameters = settings.objective[0].item, settings.objective[1]
         self.strength = settings.strength[0].built(settings.strength[1], "strength")
         self.augmentation = build_augmentation(settings.head.augmentation, settings.head.threshold)
-        self.plain = False
-        """Whether rewards are left as they are."""
-        self._no_augmentation = build_augmentation({"name": "none"})
         self.modes = ModeLabels(self.augmentation.modes) if self.augmentation.modes else None
         self.buffer_modes = BufferModes(prior, self.augmentation.spelling)
 
@@ -74,14 +71,13 @@ class Update:
         ``buffer``: what the replay buffer holds, for anchors that look at it. ``learned``: the objective's own
         parameters. ``budget_spent``: share of the oracle budget, for thresholds that follow it.
         """
-        augmentation = self._no_augmentation if self.plain else self.augmentation
         prior_log_prob, device = batch.prior_log_prob, batch.prior_log_prob.device
         # A string that the prior excludes is infinitely far from it: one would make the whole batch's loss infinite.
         valid, learnable = batch.valid, batch.learnable & prior_log_prob.isfinite().cpu().numpy()
         log_ref_seeds = self.rng.integers(2**31 - 16, size=len(batch.texts)).tolist()
         modes = mode_log_ref(
             self.prior,
-            augmentation.spelling,
+            self.augmentation.spelling,
             batch.ids,
             batch.texts,
             batch.smiles,
@@ -100,7 +96,7 @@ class Update:
             **sample_labels(self.modes, batch.smiles, unpadded(batch.ids), device),
         )
         parameters = self.strength.applied(self.objective_parameters)
-        augmented = augmentation(
+        augmented = self.augmentation(
             samples,
             parameters.prior_strength,
             self.generator,

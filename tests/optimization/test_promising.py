@@ -310,7 +310,7 @@ def test_a_rule_looks_at_each_new_molecule_of_a_part_once() -> None:
     screen = Screen(ScreenSettings(rule=[{"name": "promising", "least": 8}]))
     rule = screen.rules[0][1]
     looked: list[list[str]] = []
-    rule.look = lambda molecules, plain: looked.append([each.smiles for each in molecules])  # type: ignore[assignment]
+    rule.look = lambda molecules: looked.append([each.smiles for each in molecules])  # type: ignore[method-assign]
     judge = Judge(screen, Seen({"CCO": None}, {}), wanted=9)
     batch = Sampled([], [], [], [], [], 9)
     for texts in (["CCO", "CCN", "NCC", "no molecule", "CCC"], ["CCN", "CCCC"]):
