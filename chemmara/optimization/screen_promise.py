@@ -29,9 +29,11 @@ FEWEST = 32
 class PromisingParameters(Parameters):
     """What is expected of a molecule."""
 
-    share: float = Field(0.5, gt=0, lt=1, description="of the molecules that reach the rule, the best so many are sent")
+    share: float = Field(
+        0.25, gt=0, lt=1, description="of the molecules that reach the rule, the best so many are sent"
+    )
     curiosity: float = Field(
-        0.0,
+        2.0,
         ge=0,
         description="standard deviations of its uncertainty that are added to what a molecule is expected to score",
     )

@@ -178,6 +178,7 @@ def test_validate_says_when_a_method_digs(config: Path) -> None:
     dig = invoke("validate", config, "--set", "oracle_budget=50", "--method", "default", "--set", "exploit.share=0.4")
     assert "50 (last 20: exploit)" in dig.stdout
     assert "exploit)" not in alone.stdout
+    assert "4 + 16 offspring" in dig.stdout
 
 
 def test_display_says_the_last_step_once(config: Path) -> None:

@@ -238,7 +238,7 @@ def teaching(rule: Promising) -> Promising:
 
 
 def taught(least: int = 100, **parameters: Any) -> Promising:
-    return teaching(Promising(PromisingParameters(least=least, **parameters)))
+    return teaching(Promising(PromisingParameters(**{"least": least, "share": 0.5, "curiosity": 0.0, **parameters})))
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5])
@@ -320,7 +320,7 @@ def test_a_rule_looks_at_each_new_molecule_of_a_part_once() -> None:
 
 def test_a_screen_puts_first_what_most_is_expected_of() -> None:
     new = shuffled()[150:]
-    screen = Screen(ScreenSettings(rule=[{"name": "scaffold"}, {"name": "promising", "least": 100}]))
+    screen = Screen(ScreenSettings(rule=[{"name": "scaffold"}, {"name": "promising", "least": 100, "curiosity": 0}]))
     assert screen.looks_ahead
     assert list(screen.by_promise(iter(new))) == new, "nothing is known yet"
     rule = screen.rules[1][1]
@@ -336,7 +336,7 @@ def test_a_screen_puts_first_what_most_is_expected_of() -> None:
 
 
 def test_the_offspring_that_are_sent_are_the_best_of_many() -> None:
-    screen = Screen(ScreenSettings(rule=[{"name": "promising", "least": 100, "share": 0.9}]))
+    screen = Screen(ScreenSettings(rule=[{"name": "promising", "least": 100, "share": 0.9, "curiosity": 0}]))
     tokens = ["C", "O", "N", "F", "c", "n", "[nH]", "1", "2", "3", "(", ")", "=", "#"]
     vocabulary = Vocabulary.from_tokens(tokens)
     parents = [Remembered(each.smiles, (3, 2), each.scaffold, 0.5, -20.0) for each in shuffled()[:64]]
