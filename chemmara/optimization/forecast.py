@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from chemmara.chemistry.molecules import Molecule, read
 from chemmara.lazy import lazy
-from chemmara.optimization.likeness import features, likeness
+from chemmara.optimization.likeness import Features, features, likeness
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,8 +65,7 @@ class Forecast:
         self._scores: list[float] = []
         self._smiles: list[str] = []
         self._new: list[Molecule] = []
-        self._known = features([])
-        self._tanimoto, self._distance = likeness(self._known, self._known)
+        self._known: Features | None = None  # a config is checked without loading what it takes to learn
         self._kernel, self._chosen_at, self._learned = KERNELS[0], 0, 0
 
     def __len__(self) -> int:
@@ -86,6 +85,7 @@ class Forecast:
         """
         if self._new:
             self._take_in()
+        assert self._known is not None
         here = self._kernel(*likeness(features(molecules), self._known))
         half = _solve(self._factor, torch.from_numpy(here.T))
         left = (1 - half.square().sum(dim=0)).clamp(min=0)  # a molecule is 1 like itself
@@ -93,12 +93,17 @@ class Forecast:
 
     def _take_in(self) -> None:
         new = features(self._new)
-        across, among = likeness(new, self._known), likeness(new, new)
-        self._tanimoto, self._distance = (
-            np.block([[old, beside.T], [beside, own]])[-self.memory :, -self.memory :]
-            for old, beside, own in zip((self._tanimoto, self._distance), across, among)
-        )
-        self._known = self._known.followed_by(new).last(self.memory)
+        among = likeness(new, new)
+        if self._known is None:
+            self._tanimoto, self._distance = (own[-self.memory :, -self.memory :] for own in among)
+            self._known = new.last(self.memory)
+        else:
+            across = likeness(new, self._known)
+            self._tanimoto, self._distance = (
+                np.block([[old, beside.T], [beside, own]])[-self.memory :, -self.memory :]
+                for old, beside, own in zip((self._tanimoto, self._distance), across, among)
+            )
+            self._known = self._known.followed_by(new).last(self.memory)
         self._new = []
         if self._learned >= CHOSEN_AGAIN * self._chosen_at:
             self._choose()
