@@ -191,9 +191,7 @@ class _Leaf(NamedTuple):
 
     def __str__(self) -> str:
         old, new = self.old, self.new
-        if isinstance(old, list) and isinstance(
-            new, list
-        ):  # of tables, as a screen's rules are: what both have is left out
+        if isinstance(old, list) and isinstance(new, list):  # a screen's rules, say: what both have is left out
             old, new = ([each for each in one if each not in other] for one, other in ((old, new), (new, old)))
         return f"{self.name}: {old} then, {new} now"
 
