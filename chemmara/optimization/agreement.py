@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chemmara.errors import ConfigError
+from chemmara.errors import ConfigError, nearest
 from chemmara.klrl.augmentation import Augmentation, Mara
 from chemmara.klrl.mara_modes import MaraModes
 from chemmara.klrl.objectives import ObjectiveParameters
@@ -85,10 +85,17 @@ def check_genetic(genetic: GeneticSettings, replay: ReplaySettings) -> None:
 
 
 def check_exploit(exploit: ExploitSettings, replay: ReplaySettings, screen: ScreenSettings) -> None:
-    lifted = any(SCREENS[rule["name"]].item.widens for rule in screen.rule)
+    """``lifts`` may name rules that this screen has not got: a preset's stands over screens of all kinds."""
+    for key in ("lifts", "lifts_last"):
+        for name in getattr(exploit, key):
+            if name not in SCREENS:
+                raise ConfigError(f"exploit.{key}: there is no screen rule '{name}'{nearest(name, SCREENS.names())}")
+    named = [*exploit.lifts, *(exploit.lifts_last if exploit.share else ())]
+    lifted = any(rule["name"] in named for rule in screen.rule)
     limited = replay.used and bool(replay.per_scaffold or replay.per_cluster)
     if exploit.used and not (lifted or limited):
+        rules = " or ".join(f"`{name}`" for name in named) or "named in exploit.lifts"
         raise ConfigError(
-            "exploit: nothing is there to be lifted; set share = 0 and scarce = 0, or give the screen a rule "
-            "`cluster`, or replay a per_cluster or per_scaffold"
+            f"exploit: nothing is there to be lifted; set share = 0 and scarce = 0, or give the screen a rule {rules}, "
+            "or replay a per_cluster or per_scaffold"
         )

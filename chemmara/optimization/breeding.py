@@ -50,11 +50,8 @@ def offspring(
     judge, batch, rows = Judge(screen, seen, wanted), Sampled([], [], [], [], [], 0), []
     if wanted <= 0 or len(entries) < settings.population:
         return [], batch
-    weights = rank_weights(len(entries), rank_coefficient)
-    pool = [entries[k].smiles for k in map(int, rng.choice(len(entries), settings.population, p=weights))]
-    tries = (FORESEEN if screen.looks_ahead else TRIES) * wanted
-    children = _children(pool, settings, tries, rng, known=seen.smiles)
-    for child in screen.by_promise(children):
+    bred = _foreseen if screen.looks_ahead else _at_once
+    for child in bred(entries, settings, rank_coefficient, wanted, screen, seen, rng):
         ids = _encode(child, vocabulary, max_tokens)
         if ids is None:
             continue
@@ -65,6 +62,52 @@ def offspring(
             break
     batch.batch_size = len(rows)
     return rows, batch
+
+
+def _at_once(
+    entries: Sequence[Remembered],
+    settings: GeneticSettings,
+    rank_coefficient: float,
+    wanted: int,
+    screen: Screen,
+    seen: Seen,
+    rng: np.random.Generator,
+) -> Iterator[Molecule]:
+    """Children of the entries, one after another as they are asked for."""
+    weights = rank_weights(len(entries), rank_coefficient)
+    pool = [entries[k].smiles for k in map(int, rng.choice(len(entries), settings.population, p=weights))]
+    return _children(pool, settings, TRIES * wanted, rng, known=seen.smiles)
+
+
+def _foreseen(
+    entries: Sequence[Remembered],
+    settings: GeneticSettings,
+    rank_coefficient: float,
+    wanted: int,
+    screen: Screen,
+    seen: Seen,
+    rng: np.random.Generator,
+) -> list[Molecule]:
+    """Children of ``settings.ahead`` generations, those first of which most is expected.
+
+    A parent of the second and later generations is an entry, by its reward, or a child that no other rule of the screen
+    refuses, by what is expected of it: as in a search on the forecast itself, which costs no call.
+    """
+    parents = [(entry.reward, entry.smiles) for entry in entries]
+    found: dict[str, tuple[float, Molecule]] = {}
+    for _ in range(settings.ahead):
+        drawn = rng.choice(len(parents), settings.population, p=rank_weights(len(parents), rank_coefficient))
+        pool = [parents[k][1] for k in map(int, drawn)]
+        children = [
+            child
+            for child in _children(pool, settings, FORESEEN * wanted, rng, known=seen.smiles)
+            if child.smiles not in found
+        ]
+        promises = screen.promise(children)
+        found.update((child.smiles, (promise, child)) for child, promise in zip(children, promises))
+        parents += [(promise, each.smiles) for each, promise in zip(children, promises) if screen.could_pass(each)]
+        parents.sort(key=lambda parent: -parent[0])
+    return [child for _, child in sorted(found.values(), key=lambda each: -each[0])]
 
 
 def _children(

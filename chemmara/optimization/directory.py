@@ -24,7 +24,7 @@ from chemmara.config import Table
 from chemmara.errors import RunError, UserError
 from chemmara.optimization.columns import COLUMNS, LOG, REFUSED
 from chemmara.optimization.goal import changed_contents, own_file_hint, score_change
-from chemmara.reporting.config_file import UNUSED
+from chemmara.reporting.config_file import LATER, UNUSED
 
 if TYPE_CHECKING:
     from chemmara.optimization.settings import RunSettings
@@ -200,9 +200,11 @@ def _leaves(key: str, before: Table, now: Table) -> Iterator[_Leaf]:
     """What differs within a table of a config, as a newer version's preset may have it."""
     old, new = (table.get(key, UNUSED.get(key)) for table in (before, now))
     if isinstance(old, dict) and isinstance(new, dict):
-        for name in sorted(old.keys() | new.keys()):
-            if old.get(name) != new.get(name):
-                yield _Leaf(f"{key}.{name}", old.get(name, "none"), new.get(name, "none"))
+        usual = dict.fromkeys(old.keys() | new.keys(), "none") | LATER.get(key, {})
+        old, new = {**usual, **old}, {**usual, **new}
+        for name in sorted(usual):
+            if old[name] != new[name]:
+                yield _Leaf(f"{key}.{name}", old[name], new[name])
 
 
 def _has_rows(file: Path) -> bool:

@@ -97,9 +97,8 @@ class Learner(pl.LightningModule):
             self._end_of_step(new=True)
             return
         self.step_number += 1
-        digging = self.exploit.due(self.seen.calls)
-        self.screen.lift(digging)
-        self.replay.lift(digging)
+        self.screen.lift(self.exploit.lifts(self.seen.calls))
+        self.replay.lift(self.exploit.due(self.seen.calls))
         clock = [time.perf_counter()]
         sampled, batch = draw(
             self.agent, self._read, self.screen, self.seen, batch_size=self.head.batch_size,

@@ -65,9 +65,13 @@ class Promising(ScreenRule):
         self._recent: deque[float] = deque(maxlen=WINDOW)
         self._expected: dict[str, tuple[float, float]] = {}  # what a molecule is expected to score, and is worth
 
+    @property
+    def ready(self) -> bool:
+        return len(self._forecast) >= self.parameters.least
+
     def look(self, molecules: Sequence[Molecule]) -> None:
         new = [molecule for molecule in molecules if molecule.smiles not in self._expected]
-        if new and len(self._forecast) >= self.parameters.least:
+        if new and self.ready:
             mean, deviation = self._forecast(new)
             worth = mean + self.parameters.curiosity * deviation
             names = (molecule.smiles for molecule in new)

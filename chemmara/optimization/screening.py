@@ -52,8 +52,6 @@ class ScreenRule:
     """
 
     penalise = False
-    widens = False
-    """Whether it is there to keep the search wide: it is lifted where [exploit] says so."""
     looks_ahead = False
     """Whether it tells how much is expected of a molecule."""
 
@@ -62,6 +60,11 @@ class ScreenRule:
 
     def look(self, molecules: Sequence[Molecule]) -> None:
         """These are about to be judged: what is worked out for many at once is worked out here."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether a rule that looks ahead has learned enough to do so."""
+        return True
 
     def promise(self, molecule: Molecule) -> float:
         """How much is expected of a molecule that it has looked at."""
@@ -100,18 +103,18 @@ class Screen:
                 raise ConfigError(f"screen.rule[{number}]: '{entry.name}' stands there twice")
             self.rules.append((entry.name, entry.built(parameters, f"screen.rule[{number}]")))
         self.refused: Counter[str] = Counter()
-        self.lifted = False
+        self.lifted: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self.rules)
 
     @property
     def _holding(self) -> list[tuple[str, ScreenRule]]:
-        return [(name, rule) for name, rule in self.rules if not (self.lifted and rule.widens)]
+        return [(name, rule) for name, rule in self.rules if name not in self.lifted]
 
-    def lift(self, lifted: bool) -> None:
-        """From now on the rules that keep the search wide are lifted, or hold again. They go on learning."""
-        self.lifted = lifted
+    def lift(self, names: Iterable[str]) -> None:
+        """From now on these rules are lifted, and the others hold (again). They all go on learning."""
+        self.lifted = frozenset(names)
 
     def look(self, molecules: Sequence[Molecule]) -> None:
         """These, new to the run, are about to be judged one after another."""
@@ -120,15 +123,16 @@ class Screen:
 
     @property
     def looks_ahead(self) -> bool:
-        return any(rule.looks_ahead for _, rule in self._holding)
+        return any(rule.looks_ahead and rule.ready for _, rule in self._holding)
 
-    def by_promise(self, molecules: Iterable[Molecule]) -> Iterable[Molecule]:
-        """Molecules new to the run, those first of which most is expected; as they come, if no rule looks ahead."""
-        if not self.looks_ahead:
-            return molecules
-        found = list(molecules)
-        self.look(found)
-        return sorted(found, key=lambda each: -sum(rule.promise(each) for _, rule in self._holding))
+    def promise(self, molecules: Sequence[Molecule]) -> list[float]:
+        """How much is expected of each of these, which are new to the run."""
+        self.look(molecules)
+        return [sum(rule.promise(each) for _, rule in self._holding) for each in molecules]
+
+    def could_pass(self, molecule: Molecule) -> bool:
+        """Whether no rule refuses it but for what is expected of it. Nothing is counted."""
+        return not any(rule.refuse(molecule) for _, rule in self._holding if not rule.looks_ahead)
 
     def judge(self, molecule: Molecule) -> tuple[str | None, bool]:
         """(why a molecule that is new to the run is not sent, or None; whether the agent is penalised for it)."""

@@ -138,7 +138,6 @@ class FullCluster(ScreenRule):
     """
 
     parameters: ClusterParameters
-    widens = True
 
     def __init__(self, parameters: ClusterParameters) -> None:
         super().__init__(parameters)

@@ -30,7 +30,7 @@ from chemmara.optimization.tables import ExecutionSettings, ExploitSettings, Gen
 from chemmara.policies.catalog import Prior, bundled, find_prior
 from chemmara.policies.policy import POLICIES
 from chemmara.registry import Registry
-from chemmara.reporting.config_file import UNUSED, follows_budget
+from chemmara.reporting.config_file import UNUSED, follows_budget, without_later
 from chemmara.scoring.failure import FailureSettings
 from chemmara.scoring.settings import ScoringSettings
 
@@ -177,7 +177,7 @@ class RunSettings:
         table["strength"] = {"name": self.strength[0].name, **self.strength[1].model_dump(mode="json")}
         if not head.exploit.used:
             table["exploit"] = UNUSED["exploit"]
-        table = {key: value for key, value in table.items() if value != UNUSED.get(key)}
+        table = {key: value for key, value in without_later(table).items() if value != UNUSED.get(key)}
         if self.seed_molecules:
             table["replay"]["seed_molecules"] = str(self.seed_molecules.resolve())
         return _without_none(table)

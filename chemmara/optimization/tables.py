@@ -68,6 +68,13 @@ class GeneticSettings(Parameters):
 
     offspring: int = Field(0, ge=0, le=10_000, description="molecules bred a generation and sent to scoring; 0: none")
     generations: int = Field(1, ge=1, le=100, description="generations a step; the second has the first among parents")
+    ahead: int = Field(
+        1,
+        ge=1,
+        le=100,
+        description="where the screen looks ahead: generations bred on its forecast before the best of all of them are "
+        "sent, each from the best until then",
+    )
     mutation_rate: float = Field(0.01, ge=0, le=1, description="share of offspring that are mutated as well")
     population: int = Field(
         64, ge=2, description="parents drawn from the buffer by rank; breeding begins once it holds as many molecules"
@@ -76,9 +83,9 @@ class GeneticSettings(Parameters):
 
 
 class ExploitSettings(Parameters):
-    """When a run digs where the best was found: what keeps the search wide is lifted. The screen's rule `cluster` then
-    neither refuses nor closes anything, and the buffer has the best of the whole run, however many of one scaffold or
-    cluster."""
+    """When a run digs where the best was found: what keeps the search wide is lifted. The rules of the screen that are
+    named here then neither refuse nor close anything, and the buffer has the best of the whole run, however many of one
+    scaffold or cluster."""
 
     share: float = Field(
         0.0, ge=0, lt=1, description="in this last share of oracle_budget; 0: not for its being the last"
@@ -91,6 +98,8 @@ class ExploitSettings(Parameters):
         "hits; 0: not for that",
     )
     window: int = Field(256, ge=1, le=100_000, description="molecules that scarce looks back at")
+    lifts: tuple[str, ...] = Field(("cluster",), description="rules that are lifted, as far as the screen has them")
+    lifts_last: tuple[str, ...] = Field((), description="rules that are lifted as well in the last share")
 
     @property
     def used(self) -> bool:

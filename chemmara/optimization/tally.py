@@ -61,7 +61,7 @@ def tally(
         "failed": int((valid & np.isnan(total) & ~scored.unpaid).sum()),
         "sampled": len(scored.texts),
         "not_sent": int(scored.unpaid.sum()),
-        "exploiting": int(learner.screen.lifted),
+        "exploiting": int(learner.replay.lifted),
         "offspring": offspring,
         "penalised": int(scored.penalised.sum()),
         **{f"{REFUSED}{name}": learner.screen.refused[name] for name, _ in learner.screen.rules},

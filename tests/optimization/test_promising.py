@@ -321,43 +321,106 @@ def test_a_rule_looks_at_each_new_molecule_of_a_part_once() -> None:
 def test_a_screen_puts_first_what_most_is_expected_of() -> None:
     new = shuffled()[150:]
     screen = Screen(ScreenSettings(rule=[{"name": "scaffold"}, {"name": "promising", "least": 100, "curiosity": 0}]))
-    assert screen.looks_ahead
-    assert list(screen.by_promise(iter(new))) == new, "nothing is known yet"
+    assert not screen.looks_ahead, "nothing is known yet"
+    assert screen.promise(new) == [0.0] * len(new)
     rule = screen.rules[1][1]
     assert isinstance(rule, Promising)
     teaching(rule)
-    ordered = list(screen.by_promise(iter(new)))
-    assert sorted(each.smiles for each in ordered) == sorted(each.smiles for each in new)
-    assert spearmanr(clogp(ordered), range(len(ordered))).statistic < -0.9
-    plain = Screen(ScreenSettings(rule=[{"name": "scaffold"}]))
-    assert not plain.looks_ahead
-    waiting = iter(new)
-    assert plain.by_promise(waiting) is waiting, "what is not asked for is not bred"
+    assert screen.looks_ahead
+    assert spearmanr(clogp(new), screen.promise(new)).statistic > 0.9
+    assert not Screen(ScreenSettings(rule=[{"name": "scaffold"}])).looks_ahead
 
 
-def test_the_offspring_that_are_sent_are_the_best_of_many() -> None:
-    screen = Screen(ScreenSettings(rule=[{"name": "promising", "least": 100, "share": 0.9, "curiosity": 0}]))
-    tokens = ["C", "O", "N", "F", "c", "n", "[nH]", "1", "2", "3", "(", ")", "=", "#"]
+def test_what_could_pass_is_told_without_a_trace() -> None:
+    """The rule that looks ahead has no say in it: it compares with what was judged before."""
+    new = shuffled()[150:]
+    screen = Screen(ScreenSettings(rule=[{"name": "scaffold"}, {"name": "promising", "least": 100, "share": 0.01}]))
+    teaching(screen.rules[1][1])
+    assert all(screen.could_pass(each) for each in new)
+    first = next(each for each in new if each.scaffold)
+    sister = next(each for each in new if each.scaffold == first.scaffold and each != first)
+    screen.look(new)
+    before = screen.state_dict()
+    assert screen.judge(first) == (None, False)
+    assert not screen.could_pass(sister)
+    after = screen.state_dict()
+    assert after["refused"] == before["refused"]
+    assert len(after["rules"]["promising"]["recent"]) == 1
+    screen.lift(["scaffold"])
+    assert screen.could_pass(sister)
+
+
+def bred(screen: Screen, seed: int = 0, **settings: Any) -> Sampled:
+    """A generation of offspring of 64 of the molecules."""
+    tokens = ["C", "O", "N", "F", "c", "n", "[nH]", "1", "2", "3", "4", "(", ")", "=", "#"]
     vocabulary = Vocabulary.from_tokens(tokens)
     parents = [Remembered(each.smiles, (3, 2), each.scaffold, 0.5, -20.0) for each in shuffled()[:64]]
 
-    def bred() -> list[float]:
-        def write(ids: list[int]) -> tuple[str, str]:
-            return (text := vocabulary.decode(np.array([ids]))[0]), text
+    def write(ids: list[int]) -> tuple[str, str]:
+        return (text := vocabulary.decode(np.array([ids]))[0]), text
 
-        _, batch = offspring(
-            parents, GeneticSettings(offspring=10, population=64), 0.01, vocabulary, write, screen, Seen.empty(),
-            budget=100, max_tokens=80, rng=np.random.default_rng(0),
-        )  # fmt: skip
-        return clogp([reading.molecule for reading in batch.readings if reading.molecule])
+    return offspring(
+        parents, GeneticSettings(**{"offspring": 10, "population": 64, **settings}), 0.01, vocabulary, write, screen,
+        Seen.empty(), budget=100, max_tokens=80, rng=np.random.default_rng(seed),
+    )[1]  # fmt: skip
 
-    before = bred()
-    rule = screen.rules[0][1]
-    assert isinstance(rule, Promising)
-    teaching(rule)
-    after = bred()
+
+def looking(*rules: dict[str, Any], **parameters: Any) -> Screen:
+    """A screen whose last rule looks ahead and knows enough."""
+    promising = {"name": "promising", "least": 100, "share": 0.9, "curiosity": 0, **parameters}
+    screen = Screen(ScreenSettings(rule=[*rules, promising]))
+    teaching(screen.rules[-1][1])
+    return screen
+
+
+def values(batch: Sampled) -> list[float]:
+    return clogp([reading.molecule for reading in batch.readings if reading.molecule])
+
+
+def test_the_offspring_that_are_sent_are_the_best_of_many() -> None:
+    before = values(bred(Screen(ScreenSettings(rule=[{"name": "promising", "least": 100}]))))
+    after = values(bred(looking()))
     assert len(before) == len(after) == 10
     assert min(after) > np.mean(before) + 0.5 * np.std(before)
+
+
+def test_generations_on_the_forecast_get_further_than_one_and_cost_no_call() -> None:
+    """And not because more are tried: the best of one generation of as many tries do not get as far."""
+
+    def mean(**settings: Any) -> float:
+        return float(np.mean([values(bred(looking(), seed, **settings))[:4] for seed in range(3)]))
+
+    once, many, ahead = mean(offspring=4), mean(offspring=20), mean(offspring=4, ahead=5)
+    assert once < many < ahead
+    batch = bred(looking(), offspring=4, ahead=5)
+    assert len(batch.texts) == len(set(batch.texts)) == 4
+    assert batch.texts == bred(looking(), offspring=4, ahead=5).texts
+
+
+def test_what_the_screen_refuses_has_no_offspring_on_the_forecast(monkeypatch: pytest.MonkeyPatch) -> None:
+    import chemmara.optimization.breeding as module
+
+    given: list[set[str]] = []
+    children = module._children
+
+    def watched(pool: Sequence[str], *rest: Any, **more: Any) -> Any:
+        given.append(set(pool))
+        return children(pool, *rest, **more)
+
+    monkeypatch.setattr(module, "_children", watched)
+    rule = {"name": "windows", "windows": {"molecular_weight": {"high": 250}}}
+    bred(looking(rule), ahead=4)
+    entries = {each.smiles for each in shuffled()[:64]}
+    later = set().union(*given[1:]) - entries
+    assert len(given) == 4
+    assert given[0] <= entries
+    assert later, "children are parents"
+    assert max(DESCRIPTORS["molecular_weight"].function(molecule(each).mol) for each in later) <= 250
+
+
+def test_a_screen_that_does_not_look_ahead_breeds_no_generations_ahead() -> None:
+    plain = Screen(ScreenSettings(rule=[{"name": "scaffold"}]))
+    assert bred(plain, ahead=5).texts == bred(Screen(ScreenSettings(rule=[{"name": "scaffold"}]))).texts
 
 
 def test_a_run_that_was_cut_off_goes_on_to_the_same_end(config: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
