@@ -14,7 +14,6 @@ from chemmara.wording import counted
 
 if TYPE_CHECKING:
     from chemmara.optimization.settings import RunSettings
-    from chemmara.optimization.tables import GeneticSettings
 
 
 def register(app: typer.Typer) -> None:
@@ -70,14 +69,19 @@ def _method(name: str, settings: RunSettings) -> tuple[str, ...]:
         name, settings.objective[0].name, f"{beta:g} ({1 / beta:g})" if beta else "0",
         settings.augmentation_name, settings.diversity_filter[0].name,
         ", ".join(str(rule["name"]) for rule in settings.screen.rule) or "none",
-        f"{head.replay.updates}{' + seed molecules' if settings.seed_molecules else ''}{_bred(head.genetic)}",
+        f"{head.replay.updates}{' + seed molecules' if settings.seed_molecules else ''}{_bred(settings)}",
         f"{head.oracle_budget:,}{_last(head.exploit.share * head.oracle_budget)}", f"{head.threshold:g}",
     )  # fmt: skip
 
 
-def _bred(genetic: GeneticSettings) -> str:
+def _bred(settings: RunSettings) -> str:
     """Beside the batch, as many oracle calls a step."""
-    return f" + {genetic.offspring * genetic.generations} offspring" if genetic.offspring else ""
+    genetic = settings.head.genetic
+    if not genetic.offspring:
+        return ""
+    ahead = genetic.ahead if settings.screen.looks_ahead else 1
+    foreseen = f", {ahead} generations ahead" if ahead > 1 else ""
+    return f" + {genetic.offspring * genetic.generations} offspring{foreseen}"
 
 
 def _last(calls: float) -> str:

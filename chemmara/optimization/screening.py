@@ -41,6 +41,11 @@ class ScreenSettings(Parameters):
     draws: int = Field(6, ge=1, le=1000, description="most batches sampled a step to fill one with new molecules")
     rule: list[Table] = Field([], description="[[screen.rule]]: rules by name; the first that refuses gives the reason")
 
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether a rule tells how much is expected of a molecule."""
+        return any(SCREENS[rule["name"]].item.looks_ahead for rule in self.rule)
+
 
 class ScreenRule:
     """Base of a rule. It sees molecules that the run has not scored, in the order of sampling.
