@@ -93,7 +93,10 @@ PRESETS: dict[str, Table] = {
     # The best that we know so far: docs/experiments.md has the measurements.
     "default": {
         **_SCREENED,
-        "screen": {"draws": 12, "rule": [*_DOORS, {"name": "promising", "share": 0.25, "curiosity": 2.0}]},
+        "screen": {
+            "draws": 12,
+            "rule": [*_DOORS, {"name": "stereoisomer"}, {"name": "promising", "share": 0.25, "curiosity": 2.0}],
+        },
         "genetic": {"offspring": 16, "generations": 1, "ahead": 4, "mutation_rate": 0.01, "population": 64},
         "exploit": {"share": 0.2, "scarce": 0.5, "lifts_last": ["scaffold"]},
     },

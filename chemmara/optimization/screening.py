@@ -29,7 +29,12 @@ else:
 
 SCREENS: Registry[type[ScreenRule]] = Registry(
     "screen rule",
-    ("chemmara.optimization.screens", "chemmara.optimization.screen_limits", "chemmara.optimization.screen_promise"),
+    (
+        "chemmara.optimization.screens",
+        "chemmara.optimization.screen_limits",
+        "chemmara.optimization.screen_promise",
+        "chemmara.optimization.screen_stereo",
+    ),
 )
 
 FULL = f"{NOT_SENT}: the step had its molecules"
