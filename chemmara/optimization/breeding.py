@@ -44,14 +44,23 @@ def offspring(
     ``entries``, the best first; none are bred while there are fewer entries than that. Offspring that the run has
     scored, that were bred in this generation already, or that the vocabulary cannot write within ``max_tokens`` are
     left out. Those that the screen refuses stay in the batch with the reason, and others are tried for them. A screen
-    that looks ahead is shown all that was bred, and takes first what it expects most of.
+    that looks ahead is shown all that was bred, over ``ahead`` generations, and takes first what it expects most of.
     """
     wanted = min(settings.offspring, budget - seen.calls)
     judge, batch, rows = Judge(screen, seen, wanted), Sampled([], [], [], [], [], 0), []
     if wanted <= 0 or len(entries) < settings.population:
         return [], batch
-    bred = _foreseen if screen.looks_ahead else _at_once
-    for child in bred(entries, settings, rank_coefficient, wanted, screen, seen, rng):
+    parents = [(entry.reward, entry.smiles) for entry in entries]
+
+    def children(tries: int) -> Iterator[Molecule]:
+        drawn = rng.choice(len(parents), settings.population, p=rank_weights(len(parents), rank_coefficient))
+        return _children([parents[k][1] for k in map(int, drawn)], settings, tries * wanted, rng, known=seen.smiles)
+
+    def writable(child: Molecule) -> bool:
+        return _encode(child, vocabulary, max_tokens) is not None
+
+    bred = _foreseen(parents, children, settings.ahead, screen, writable) if screen.looks_ahead else children(TRIES)
+    for child in bred:
         ids = _encode(child, vocabulary, max_tokens)
         if ids is None:
             continue
@@ -64,49 +73,28 @@ def offspring(
     return rows, batch
 
 
-def _at_once(
-    entries: Sequence[Remembered],
-    settings: GeneticSettings,
-    rank_coefficient: float,
-    wanted: int,
-    screen: Screen,
-    seen: Seen,
-    rng: np.random.Generator,
-) -> Iterator[Molecule]:
-    """Children of the entries, one after another as they are asked for."""
-    weights = rank_weights(len(entries), rank_coefficient)
-    pool = [entries[k].smiles for k in map(int, rng.choice(len(entries), settings.population, p=weights))]
-    return _children(pool, settings, TRIES * wanted, rng, known=seen.smiles)
-
-
 def _foreseen(
-    entries: Sequence[Remembered],
-    settings: GeneticSettings,
-    rank_coefficient: float,
-    wanted: int,
+    parents: list[tuple[float, str]],
+    children: Callable[[int], Iterator[Molecule]],
+    generations: int,
     screen: Screen,
-    seen: Seen,
-    rng: np.random.Generator,
+    writable: Callable[[Molecule], bool],
 ) -> list[Molecule]:
-    """Children of ``settings.ahead`` generations, those first of which most is expected.
+    """The children of some generations, those first of which most is expected.
 
-    A parent of the second and later generations is an entry, by its reward, or a child that no other rule of the screen
-    refuses, by what is expected of it: as in a search on the forecast itself, which costs no call.
+    ``parents``, the best first, grow by the children that are writable and that no other rule of the screen refuses. An
+    entry of the buffer stands among them with its reward, a child with what is expected of it, curiosity included: a
+    search for the maximum of the screen's own acquisition function, which costs no call.
     """
-    parents = [(entry.reward, entry.smiles) for entry in entries]
     found: dict[str, tuple[float, Molecule]] = {}
-    for _ in range(settings.ahead):
-        drawn = rng.choice(len(parents), settings.population, p=rank_weights(len(parents), rank_coefficient))
-        pool = [parents[k][1] for k in map(int, drawn)]
-        children = [
-            child
-            for child in _children(pool, settings, FORESEEN * wanted, rng, known=seen.smiles)
-            if child.smiles not in found
-        ]
-        promises = screen.promise(children)
-        found.update((child.smiles, (promise, child)) for child, promise in zip(children, promises))
-        parents += [(promise, each.smiles) for each, promise in zip(children, promises) if screen.could_pass(each)]
-        parents.sort(key=lambda parent: -parent[0])
+    for left in reversed(range(generations)):
+        new = [child for child in children(FORESEEN) if child.smiles not in found]
+        promises = screen.promise(new)
+        found.update((child.smiles, (promise, child)) for child, promise in zip(new, promises))
+        if left:
+            fit = ((p, child.smiles) for p, child in zip(promises, new) if writable(child) and screen.could_pass(child))
+            parents += fit
+            parents.sort(key=lambda parent: -parent[0])
     return [child for _, child in sorted(found.values(), key=lambda each: -each[0])]
 
 

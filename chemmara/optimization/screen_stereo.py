@@ -63,10 +63,10 @@ class Stereoisomer(ScreenRule):
             return
         if key not in self._scores:
             self._scores[key] = score
-        elif abs(score - self._scores[key]) <= ALIKE:
-            self._alike += 1
-        else:
+        elif abs(score - self._scores[key]) > ALIKE:
             self._differ = True
+        elif 0 < score < 1:  # what is clipped, or fails a filter, is alike whatever it is
+            self._alike += 1
 
     def state_dict(self) -> dict[str, Any]:
         return {"scores": self._scores, "alike": self._alike, "differ": self._differ}

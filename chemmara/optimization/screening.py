@@ -81,7 +81,8 @@ class ScreenRule:
         return 0.0
 
     def refuse(self, molecule: Molecule) -> str | None:
-        """Why a molecule is not worth a call, or None."""
+        """Why a molecule is not worth a call, or None. Asked of molecules that are never sampled, too: unless the rule
+        looks ahead it leaves no trace."""
         raise NotImplementedError
 
     def admit(self, molecule: Molecule) -> None:

@@ -14,16 +14,21 @@ LATER: dict[str, Table] = {"genetic": {"ahead": 1}, "exploit": {"lifts": ["clust
 """Keys that tables have got since, by what they are where nothing is said of them; left out for the same reason."""
 
 
+def with_later(config: Table) -> Table:
+    """A run's config with what the keys of :data:`LATER` are where it says nothing of them."""
+    return {key: {**LATER[key], **table} if key in LATER else table for key, table in config.items()}
+
+
 def without_later(config: Table) -> Table:
-    """A run's config without the keys of :data:`LATER` that are as they always were."""
-
-    def kept(name: str, table: Any) -> Any:
-        usual = LATER.get(name)
-        if usual is None or not isinstance(table, Mapping):
-            return table
-        return {key: value for key, value in table.items() if key not in usual or value != usual[key]}
-
-    return {name: kept(name, table) for name, table in config.items()}
+    """A run's config without the keys of :data:`LATER` that are as they always were, nor tables that had only those."""
+    kept = dict(config)
+    for name, usual in LATER.items():
+        table = config.get(name)
+        if table and isinstance(table, Mapping):
+            kept[name] = {key: value for key, value in table.items() if key not in usual or value != usual[key]}
+            if not kept[name]:
+                del kept[name]
+    return kept
 
 
 def follows_budget(config: Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from chemmara.config import Table
 from chemmara.errors import UserError
-from chemmara.reporting.config_file import UNUSED, follows_budget
+from chemmara.reporting.config_file import UNUSED, follows_budget, with_later
 from chemmara.reporting.runs import Run, find_runs, read_manifest
 from chemmara.scoring.component import file_hash, placeless
 from chemmara.scoring.forests import FILE
@@ -65,7 +65,7 @@ def _settings(directory: Path) -> Table:
     """What a method is, and its goal: the config with files by name, weights and score by content."""
     manifest, config = read_manifest(directory), _config(directory)
     if config:
-        config = {**UNUSED, **config}
+        config = with_later({**UNUSED, **config})
     apart = [key for key in APART if key != "oracle_budget" or not follows_budget(config)]
     table = {key: placeless(value, lambda path: path.name) for key, value in config.items() if key not in apart}
     for key in ("score", "prior_sha256"):

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import sys
 import types
@@ -97,6 +98,8 @@ def default(field: FieldInfo) -> str:
     if isinstance(value, Mapping):
         inside = ", ".join(f'{key} = "{item}"' for key, item in value.items())
         return f"`{{ {inside} }}`" if inside else "`{}`"
+    if isinstance(value, tuple) and all(isinstance(item, str) for item in value):
+        return f"`{json.dumps(value)}`"
     return f'`"{value}"`' if isinstance(value, (str, Path)) else f"`{value}`"
 
 

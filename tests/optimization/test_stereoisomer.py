@@ -63,6 +63,14 @@ def test_one_pair_that_differs_opens_it_for_good() -> None:
     assert seeing.refuse(molecule(PLAIN)) is None
 
 
+@pytest.mark.parametrize("flat", [0.0, 1.0])
+def test_what_is_clipped_says_nothing(flat: float) -> None:
+    """Isomers that fail a filter are alike whatever the score sees; the first that pass may differ."""
+    docked = teach(rule(pairs=1), ISOMERS, [flat] * len(ISOMERS))
+    docked.learn(molecule(FAMILIES[2][0]), 0.4)
+    assert docked.refuse(molecule(FAMILIES[2][1])) is None
+
+
 def test_a_failure_says_nothing() -> None:
     nan = float("nan")
     blind = teach(rule(pairs=1), ISOMERS[:3], [nan, 0.5, nan])

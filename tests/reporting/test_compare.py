@@ -323,6 +323,14 @@ def test_runs_of_other_settings_are_not_one_method(make_runs: MakeRuns) -> None:
             stream.write(digs)
     assert compare([one, later]).table.method.nunique() == 2, "without the table it does not dig, whatever its version"
     assert compare([later, later.parent / "eight"]).table.method.nunique() == 2, "they dig at other calls"
+    bred = [begin("nine", 8, 1e-4), begin("ten", 9, 1e-4, versions={"chemmara": "9.9"})]
+    for folder, seed in zip(bred, (8, 9)):
+        with (folder / f"mara/seed-{seed}/config.toml").open("a") as stream:
+            stream.write("[genetic]\noffspring = 4\n")
+    assert compare(bred).table.method.tolist() == ["mara"]
+    with (bred[1] / "mara/seed-9/config.toml").open("a") as stream:
+        stream.write("ahead = 4\n")
+    assert compare(bred).table.method.nunique() == 2, "where nothing is said of it, one generation was bred"
     stage = [begin(f"stage{n}", n, 1e-4, prior_sha256="p", agent_sha256=f"a{n}") for n in (6, 7)]
     assert compare(stage).table.method.tolist() == ["mara"], "each seed of a second stage has its own agent"
     again = compare(begin("one", 4, 1e-3))  # within a folder nothing tells them apart, so it is said

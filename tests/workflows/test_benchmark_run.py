@@ -397,6 +397,14 @@ def test_table_only_without_results(arguments: Any, tmp_path: Path) -> None:
     assert "no results of these methods" in result.output
 
 
+def test_a_key_that_tables_have_got_since_changes_nothing_at_its_usual_value(
+    finished: tuple[Path, Any], arguments: Any
+) -> None:
+    """With it a benchmark that an older version began goes on as it was."""
+    assert invoke(*arguments(finished[0], "--table-only", "--set", "genetic.ahead=1")).exit_code == 0
+    assert invoke(*arguments(finished[0], "--table-only", "--set", "genetic.ahead=2")).exit_code == 2
+
+
 def test_table_only_says_what_is_there_and_takes_no_other_config(finished: tuple[Path, Any], arguments: Any) -> None:
     out = finished[0]
     before = (out / "table.md").read_text()

@@ -16,6 +16,7 @@ from chemmara.errors import ConfigError, UserError
 from chemmara.optimization.files import hashes
 from chemmara.optimization.methods import own_methods, refuse_new_methods, resolve_method
 from chemmara.optimization.settings import RunSettings, check_keys
+from chemmara.reporting.config_file import without_later
 from chemmara.scoring.component import file_hash, placeless
 from chemmara.scoring.settings import ScoringSettings
 from chemmara.workflows.benchmarks import results
@@ -158,7 +159,7 @@ def _base(request: Request, suite: Suite, budget: int) -> Table:
 def _config_hash(resolved: Mapping[str, Any], settings: RunSettings) -> str:
     """What rows depend on: method, score and prior; not the seed, the length, nor where things are computed."""
     without = ("execution", "failure", "seed", "prior", "agent", "scoring", "oracle_budget", "max_steps")
-    parts = {k: v for k, v in resolved.items() if k not in without}
+    parts = {k: v for k, v in without_later(dict(resolved)).items() if k not in without}
     parts.pop("exploit", None)
     if settings.head.exploit.used:  # without it as before there was such a table
         parts["exploit"] = settings.head.exploit.model_dump(exclude_defaults=True)
