@@ -22,7 +22,7 @@ from chemmara.chemistry.fingerprints import SIZE, function
 from chemmara.chemistry.molecules import Molecule, read
 from chemmara.errors import ConfigError
 from chemmara.language.vocabulary import Vocabulary
-from chemmara.optimization.breeding import offspring
+from chemmara.optimization.breeding import _foreseen, offspring
 from chemmara.optimization.forecast import KERNELS, Forecast, Kernel
 from chemmara.optimization.likeness import MOST, SCALES, features, likeness
 from chemmara.optimization.replay import Remembered
@@ -436,6 +436,13 @@ def test_what_the_agent_cannot_write_has_no_offspring_on_the_forecast(pools: lis
     assert any("#" in each for each in ENTRIES)
     assert later
     assert not any("#" in each for each in later)
+
+
+def test_a_child_that_comes_again_is_one_child() -> None:
+    parents = [(0.5, MOLECULES[0].smiles)]
+    found = _foreseen(parents, lambda tries: iter([MOLECULES[1]]), 3, looking(), lambda child: True)
+    assert found == [MOLECULES[1]]
+    assert sorted(smiles for _, smiles in parents) == sorted(each.smiles for each in MOLECULES[:2])
 
 
 def test_entries_stand_among_the_parents_by_their_reward(pools: list[set[str]]) -> None:
