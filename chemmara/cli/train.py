@@ -68,10 +68,16 @@ def train(
     workers: Annotated[int, typer.Option(help="processes that read the files")] = 1,
     devices: Annotated[int, typer.Option(help="GPUs, or processes on the CPU, that share each step")] = 1,
     checkpoint_seconds: Annotated[float, typer.Option(help="time between checkpoints")] = 300.0,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="any key of docs/config.md, such as policy.tied=false or clip=0.5"
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on where a stopped training was")] = False,
 ) -> None:
     """Train a prior on molecules: a file of any size, without holding it in memory."""
-    from chemmara.config import check
+    from chemmara.config import check, set_keys
     from chemmara.language.tokenizers import TOKENIZERS
     from chemmara.policies.policy import expand_size
     from chemmara.training.settings import TrainSettings
@@ -86,9 +92,11 @@ def train(
         del given["tokenizer"]
     else:
         TOKENIZERS[tokenizer]
-    given_shape = {name: value for name, value in shape.items() if value is not None}
-    table = given_shape if initial else expand_size({"name": "lstm", **given_shape})
-    settings = check(TrainSettings, {**given, "policy": table}, "train")
+    given["policy"] = {name: value for name, value in shape.items() if value is not None}
+    given = set_keys(given, assignments or ())
+    if isinstance(given["policy"], dict) and not given["initial"]:
+        given["policy"] = expand_size({"name": "lstm", **given["policy"]})
+    settings = check(TrainSettings, given, "train")
     from chemmara.training.fit import train as run
 
     run(

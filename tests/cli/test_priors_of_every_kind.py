@@ -83,6 +83,20 @@ def test_an_export_and_import_change_no_log_probability(tiny_prior: Path, tmp_pa
     torch.testing.assert_close(other.log_prob(texts), one.log_prob(texts), rtol=0, atol=1e-4)
 
 
+def test_every_key_of_a_training_can_be_set(molecules: Path, tmp_path: Path) -> None:
+    keys = ["warmup=5", "clip=0.5", "policy.tied=false", "policy.feed_forward=3", "policy.name=transformer"]
+    shape = ["--width", 16, "--layers", 1, "--heads", 2, "--epochs", 1, "--samples", 5]
+    result = invoke(
+        "train", molecules, "-o", tmp_path / "p", *shape, *(part for key in keys for part in ("--set", key))
+    )
+    assert result.exit_code == 0, result.output
+    header = find_prior(tmp_path / "p").header()
+    assert header["architecture"] == "transformer"
+    assert (header["parameters"]["tied"], header["parameters"]["feed_forward"]) == (False, 3)
+    trained = header["history"]["settings"]
+    assert (trained["warmup"], trained["clip"]) == (5, 0.5)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -91,6 +105,10 @@ def test_an_export_and_import_change_no_log_probability(tiny_prior: Path, tmp_pa
         (("train", "m.smi", "-o", "o", "--policy", "transformer", "--hidden-size", 5), "unknown key"),
         (("train", "m.smi", "-o", "o", "--policy", "transformer", "--width", 30), "no even multiple"),
         (("train", "m.smi", "-o", "o", "--devices", 0), "train.devices"),
+        (("train", "m.smi", "-o", "o", "--set", "clip=0"), "train.clip"),
+        (("train", "m.smi", "-o", "o", "--set", "wramup=5"), "did you mean 'warmup'"),
+        (("train", "m.smi", "-o", "o", "--policy", "transformer", "--set", "policy.teid=false"), "did you mean 'tied'"),
+        (("train", "m.smi", "-o", "o", "--set", "policy=3"), "train.policy"),
         (("finetune", "nowhere", "m.smi", "-o", "o"), "unknown prior"),
         (("finetune", "chembl", "no.smi", "-o", "o"), "does not exist"),
         (("finetune", "chembl", "m.smi", "-o", "o", "--holdout", 1.5), "finetune.holdout"),

@@ -249,13 +249,16 @@ def _compare(same: Row, sides: dict[str, Side], request: Speed, batch: int) -> I
     first = SIGHTINGS if same["device"].startswith("cuda") else 1
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     tokens: dict[str, list[int]] = {name: [] for name in sides}
+    memory = dict.fromkeys(sides, 0.0)
     handled = 2 * batch if same["what"] == "training" else batch
     for turn in range(first + request.repeats):
         for name, side in sides.items():
             _wait(same["device"])
+            _forget_peak(same["device"])
             start = time.perf_counter()
             number = side()
             _wait(same["device"])
+            memory[name] = max(memory[name], _peak(same["device"]))
             if turn >= first:
                 seconds[name].append(time.perf_counter() - start)
                 tokens[name].append(number)
@@ -265,7 +268,7 @@ def _compare(same: Row, sides: dict[str, Side], request: Speed, batch: int) -> I
         yield {
             **same, "precision": "float32, plain" if name == "plain" else name, "seconds": took,
             "molecules_per_second": handled / took, "tokens_per_second": statistics.median(tokens[name]) / took,
-            "times_plain": baseline / took, "memory_mb": _memory(same["device"]),
+            "times_plain": baseline / took, "memory_mb": memory[name],
         }  # fmt: skip
 
 
@@ -276,8 +279,15 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def _memory(device: str) -> float:
-    """Most memory held so far, MB: of the GPU, or of this process."""
+def _forget_peak(device: str) -> None:
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _peak(device: str) -> float:
+    """Most memory held, MB: of the GPU since its peak was forgotten, or of this process since it began."""
     if device.startswith("cuda"):
         import torch
 
