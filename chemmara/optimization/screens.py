@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from functools import lru_cache
+from dataclasses import replace
+from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from chemmara.chemistry.environments import EnvironmentTable
 from chemmara.chemistry.fingerprints import fingerprint, tanimoto
 from chemmara.chemistry.molecules import Molecule, read
-from chemmara.chemistry.plausibility import standard
+from chemmara.chemistry.plausibility import Plausibility, standard
 from chemmara.chemistry.scaffolds import generic
 from chemmara.config import Parameters
+from chemmara.errors import ConfigError, UserError
 from chemmara.lazy import lazy
 from chemmara.optimization.screening import SCREENS, ScreenRule
 
@@ -26,13 +30,19 @@ class PlausibleParameters(Parameters):
     """The chemistry gate."""
 
     penalise: bool = Field(True, description="learn from an implausible molecule with reward 0, as from invalid text")
+    table: Path | None = Field(
+        None,
+        description="atom environments of another kind of chemistry (docs/clean.md); default: those of the reports",
+    )
+    largest_ring: int | None = Field(None, ge=3, description="atoms that a ring may have; default: 8")
 
 
 @SCREENS.register("plausible", PlausibleParameters)
 class Plausible(ScreenRule):
     """Refuses what is not clean: radicals, odd charges, large rings, alerts, atom environments that are hardly known.
 
-    The definition is the one that reports count by (docs/clean.md), whatever the prior.
+    The definition is the one that reports count by (docs/clean.md), whatever the prior; with ``table`` or
+    ``largest_ring`` the gate is another one, and reports count as ever.
     """
 
     parameters: PlausibleParameters
@@ -40,9 +50,20 @@ class Plausible(ScreenRule):
     def __init__(self, parameters: PlausibleParameters) -> None:
         super().__init__(parameters)
         self.penalise = parameters.penalise
+        if parameters.table is not None:
+            try:
+                EnvironmentTable.load(parameters.table)
+            except UserError as error:
+                raise ConfigError(f"table: {error}") from None
+
+    @cached_property
+    def _gate(self) -> Plausibility:
+        table, largest_ring = self.parameters.table, self.parameters.largest_ring
+        gate = standard() if table is None else Plausibility(EnvironmentTable.load(table))
+        return gate if largest_ring is None else replace(gate, largest_ring=largest_ring)
 
     def refuse(self, molecule: Molecule) -> str | None:
-        fault = standard().fault(molecule)
+        fault = self._gate.fault(molecule)
         return None if fault is None else str(fault)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from crash import StopAfter
 
+from chemmara.chemistry.environments import EnvironmentTable
 from chemmara.chemistry.molecules import Molecule, read
 from chemmara.chemistry.plausibility import standard
 from chemmara.errors import ConfigError
@@ -111,6 +112,26 @@ def test_implausible_chemistry_is_refused_and_penalised() -> None:
     assert reason
     assert penalised
     assert screen({"name": "plausible", "penalise": False}).judge(molecule(DIAZO))[1] is False
+
+
+def test_the_gate_of_another_kind_of_chemistry(tmp_path: Path) -> None:
+    """Macrocycles, and the environments of another prior; its file is found beside the config."""
+    macrocycle = "O=C1CCCCCCCCCCCCCCN1"
+    assert "large ring" in str(screen({"name": "plausible"}).judge(molecule(macrocycle))[0])
+    wide = screen({"name": "plausible", "largest_ring": 16}).judge(molecule(macrocycle))[0]
+    assert "large ring" not in str(wide)
+    counted = [molecule(text).mol for text in ("CCO", "CCN", "CCO", "CCN")]
+    EnvironmentTable.count(counted, "a test").save(tmp_path / "mine.tsv")
+    rule = check_screen({"rule": [{"name": "plausible", "table": "mine.tsv"}]}, tmp_path).rule[0]
+    assert rule["table"] == str(tmp_path / "mine.tsv")
+    own = screen(rule)
+    assert own.judge(molecule("CCO"))[0] is None
+    assert "rare environment" in str(own.judge(molecule("CC(=O)Nc1ccc(O)cc1"))[0])
+    assert screen({"name": "plausible"}).judge(molecule("CC(=O)Nc1ccc(O)cc1"))[0] is None
+    (tmp_path / "foreign.tsv").write_text("a table\n")
+    for name, fault in (("foreign.tsv", "is no environment table"), ("none.tsv", "none.tsv")):
+        with pytest.raises(ConfigError, match=rf"screen\.rule\[0\]\.table: .*{fault}"):
+            check_screen({"rule": [{"name": "plausible", "table": name}]}, tmp_path)
 
 
 @pytest.fixture
