@@ -79,8 +79,8 @@ def _bred(settings: RunSettings) -> str:
     genetic = settings.head.genetic
     if not genetic.offspring:
         return ""
-    ahead = genetic.ahead if settings.screen.looks_ahead else 1
-    foreseen = f", {ahead} generations ahead" if ahead > 1 else ""
+    ahead = max(genetic.ahead, settings.head.exploit.ahead) if settings.screen.looks_ahead else 1
+    foreseen = f", up to {ahead} generations ahead" if ahead > 1 else ""
     return f" + {genetic.offspring * genetic.generations} offspring{foreseen}"
 
 

@@ -238,6 +238,8 @@ class Learner(pl.LightningModule):
     def _breed(self, start: int) -> list[RunRow]:
         """The step's generations of offspring, as rows that come after ``start`` others."""
         genetic, rows = self.head.genetic, list[RunRow]()
+        if self.replay.lifted:  # it digs
+            genetic = genetic.model_copy(update={"ahead": max(genetic.ahead, self.head.exploit.ahead)})
         for _ in range(genetic.generations if genetic.offspring else 0):
             bred, batch = offspring(
                 self.replay.entries, genetic, self.head.replay.rank_coefficient, self.agent.vocabulary, self._written,

@@ -97,8 +97,8 @@ PRESETS: dict[str, Table] = {
             "draws": 12,
             "rule": [*_DOORS, {"name": "stereoisomer"}, {"name": "promising", "share": 0.25, "curiosity": 2.0}],
         },
-        "genetic": {"offspring": 16, "generations": 1, "ahead": 4, "mutation_rate": 0.01, "population": 64},
-        "exploit": {"share": 0.2, "scarce": 0.5, "lifts_last": ["scaffold"]},
+        "genetic": {"offspring": 16, "generations": 1, "mutation_rate": 0.01, "population": 64},
+        "exploit": {"share": 0.2, "scarce": 0.5, "lifts_last": ["scaffold"], "ahead": 4},
     },
 }
 # fmt: on

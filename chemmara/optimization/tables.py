@@ -100,6 +100,7 @@ class ExploitSettings(Parameters):
     window: int = Field(256, ge=1, le=100_000, description="molecules that scarce looks back at")
     lifts: tuple[str, ...] = Field(("cluster",), description="rules that are lifted, as far as the screen has them")
     lifts_last: tuple[str, ...] = Field((), description="rules that are lifted as well in the last share")
+    ahead: int = Field(1, ge=1, le=100, description="genetic.ahead while it digs, if that is more")
 
     @property
     def used(self) -> bool:

@@ -10,7 +10,7 @@ from chemmara.config import Table
 UNUSED: dict[str, Table] = {"strength": {"name": "constant"}, "exploit": {"share": 0.0, "scarce": 0.0, "window": 256}}
 """Tables that do nothing as they stand here. A run's config leaves them out then: runs begun before there were such
 tables have the same config still."""
-LATER: dict[str, Table] = {"genetic": {"ahead": 1}, "exploit": {"lifts": ["cluster"], "lifts_last": []}}
+LATER: dict[str, Table] = {"genetic": {"ahead": 1}, "exploit": {"lifts": ["cluster"], "lifts_last": [], "ahead": 1}}
 """Keys that tables have got since, by what they are where nothing is said of them; left out for the same reason."""
 
 

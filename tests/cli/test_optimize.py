@@ -178,7 +178,7 @@ def test_validate_says_when_a_method_digs(config: Path) -> None:
     dig = invoke("validate", config, "--set", "oracle_budget=50", "--method", "default", "--set", "exploit.share=0.4")
     assert "50 (last 20: exploit)" in dig.stdout
     assert "exploit)" not in alone.stdout
-    assert "4 + 16 offspring, 4 generations ahead" in dig.stdout
+    assert "4 + 16 offspring, up to 4 generations ahead" in dig.stdout
     blind = invoke("validate", config, "--method", "default", "--set", 'screen.rule=[{"name": "cluster"}]')
     assert "4 + 16 offspring" in blind.stdout
     assert "ahead" not in blind.stdout, "the screen tells nothing"
