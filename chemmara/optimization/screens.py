@@ -50,16 +50,15 @@ class Plausible(ScreenRule):
     def __init__(self, parameters: PlausibleParameters) -> None:
         super().__init__(parameters)
         self.penalise = parameters.penalise
-        if parameters.table is not None:
-            try:
-                EnvironmentTable.load(parameters.table)
-            except UserError as error:
-                raise ConfigError(f"table: {error}") from None
+        try:
+            self._table = None if parameters.table is None else EnvironmentTable.load(parameters.table)
+        except UserError as error:
+            raise ConfigError(f"table: {error}") from None
 
     @cached_property
     def _gate(self) -> Plausibility:
-        table, largest_ring = self.parameters.table, self.parameters.largest_ring
-        gate = standard() if table is None else Plausibility(EnvironmentTable.load(table))
+        gate = standard() if self._table is None else Plausibility(self._table)
+        largest_ring = self.parameters.largest_ring
         return gate if largest_ring is None else replace(gate, largest_ring=largest_ring)
 
     def refuse(self, molecule: Molecule) -> str | None:

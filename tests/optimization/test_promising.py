@@ -447,10 +447,10 @@ def test_a_child_that_comes_again_is_one_child() -> None:
 
 def test_entries_stand_among_the_parents_by_their_reward(pools: list[set[str]]) -> None:
     """Worth more than any child is expected to be they stay the parents, worth nothing they are none."""
-    for rewards, kept in (([99.0] * 64, 0.9), ([-99.0] * 64, 0.2)):
+    for reward, share in ((99.0, 1), (-99.0, 0)):
         pools.clear()
-        bred(looking(), rewards=rewards, ahead=2)
-        assert abs(len(pools[1] & ENTRIES) / len(pools[1]) - round(kept)) <= 0.2
+        bred(looking(), rewards=[reward] * 64, ahead=2)
+        assert len(pools[1] & ENTRIES) / len(pools[1]) == pytest.approx(share, abs=0.2)
 
 
 def test_a_screen_that_does_not_look_ahead_breeds_no_generations_ahead() -> None:

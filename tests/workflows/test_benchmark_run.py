@@ -405,6 +405,20 @@ def test_a_key_that_tables_have_got_since_changes_nothing_at_its_usual_value(
     assert invoke(*arguments(finished[0], "--table-only", "--set", "genetic.ahead=2")).exit_code == 2
 
 
+@pytest.mark.parametrize(("rows", "method"), [("ahead.csv", "foreseen"), ("generations.csv", "deep")])
+def test_committed_rows_are_of_the_methods_that_the_docs_name(rows: str, method: str, tmp_path: Path) -> None:
+    """They were run under the name `default`, which has become another method since."""
+    results = Path(__file__).parents[2] / "docs" / "results"
+    (tmp_path / "results.csv").write_text((results / rows).read_text().replace(",default,", f",{method},"))
+    config = ["--config", results / "ahead.toml", "--methods", method, "--seeds", "0", "--budget", 10_000]
+    threads = ["--set", "execution.threads=1", "--set", "max_steps=400"]
+    result = invoke(
+        "benchmark", "scaffolds", "-o", tmp_path, "--table-only", "--tasks", "gsk3b_qed_sa", *config, *threads
+    )
+    assert result.exit_code == 0, result.output
+    assert method in (tmp_path / "table.md").read_text()
+
+
 def test_table_only_says_what_is_there_and_takes_no_other_config(finished: tuple[Path, Any], arguments: Any) -> None:
     out = finished[0]
     before = (out / "table.md").read_text()
