@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from chemmara.chemistry.genetics import breed
-from chemmara.chemistry.molecules import Molecule, read
+from chemmara.chemistry.molecules import Molecule
 from chemmara.language.tokenizers import UnreadableText
 from chemmara.language.vocabulary import Vocabulary
+from chemmara.optimization.couples import Breeders, Couple
 from chemmara.optimization.draws import rank_weights
 from chemmara.optimization.replay import Remembered
 from chemmara.optimization.rollout import Judge, Sampled, Seen
@@ -33,6 +33,7 @@ def offspring(
     write: Write,
     screen: Screen,
     seen: Seen,
+    breeders: Breeders,
     *,
     budget: int,
     max_tokens: int,
@@ -54,7 +55,8 @@ def offspring(
 
     def children(tries: int) -> Iterator[Molecule]:
         drawn = rng.choice(len(parents), settings.population, p=rank_weights(len(parents), rank_coefficient))
-        return _children([parents[k][1] for k in map(int, drawn)], settings, tries * wanted, rng, known=seen.smiles)
+        couples = Couple.draw([parents[k][1] for k in drawn.tolist()], tries * wanted, rng)
+        return _new(breeders(couples, settings.mutation_rate, settings.max_atoms), known=seen.smiles)
 
     def writable(child: Molecule) -> bool:
         return _encode(child, vocabulary, max_tokens) is not None
@@ -98,23 +100,13 @@ def _foreseen(
     return [child for _, child in sorted(found.values(), key=lambda each: -each[0])]
 
 
-def _children(
-    pool: Sequence[str], settings: GeneticSettings, tries: int, rng: np.random.Generator, known: Container[str]
-) -> Iterator[Molecule]:
-    """Children that are not known, each once."""
+def _new(children: Iterable[Molecule], known: Container[str]) -> Iterator[Molecule]:
+    """Those that are not known, each once."""
     met: set[str] = set()
-    for _ in range(tries):
-        mother, father = (_molecule(pool[int(rng.integers(len(pool)))]) for _ in range(2))
-        child = breed(mother, father, settings.mutation_rate, rng, settings.max_atoms)
-        if child is not None and child.smiles not in known and child.smiles not in met:
+    for child in children:
+        if child.smiles not in known and child.smiles not in met:
             met.add(child.smiles)
             yield child
-
-
-def _molecule(smiles: str) -> Molecule:
-    molecule = read(smiles).molecule
-    assert molecule is not None  # the buffer holds canonical SMILES of molecules
-    return molecule
 
 
 def _encode(molecule: Molecule, vocabulary: Vocabulary, max_tokens: int) -> list[int] | None:

@@ -16,6 +16,7 @@ from chemmara.klrl.augmentation import Augmented
 from chemmara.klrl.objectives import LossOutput
 from chemmara.language.vocabulary import pad
 from chemmara.optimization.breeding import offspring
+from chemmara.optimization.couples import Breeders
 from chemmara.optimization.directory import BUDGET_SPENT, HITS_FOUND, STEPS_DONE
 from chemmara.optimization.exploit import Exploit
 from chemmara.optimization.labels import unpadded
@@ -75,6 +76,7 @@ class Learner(pl.LightningModule):
         self.failures = FailureCounter(self.head.failure)
         self.count_failures_anew = count_failures_anew
         self.seen = Seen.empty()
+        self.breeders = Breeders(torch.get_num_threads())
         self.rng = np.random.default_rng(self.head.seed)
         self.generator = torch.Generator(device=prior.device).manual_seed(self.head.seed)
         self.update = Update(settings, self.agent, self.prior, self.rng, self.generator)
@@ -85,7 +87,8 @@ class Learner(pl.LightningModule):
         groups: list[dict[str, Any]] = [{"params": list(self.agent.parameters())}]
         for name, each in self.objective_parameters.learned.items():
             groups.append({"params": [self.learned[name]], "lr": each.learning_rate})
-        return torch.optim.Adam(groups, lr=self.objective_parameters.learning_rate)
+        fused = self.generator.device.type == "cuda" or None
+        return torch.optim.Adam(groups, lr=self.objective_parameters.learning_rate, fused=fused)
 
     # One step ---------------------------------------------------------------------------------------------------------
 
@@ -243,7 +246,8 @@ class Learner(pl.LightningModule):
         for _ in range(genetic.generations if genetic.offspring else 0):
             bred, batch = offspring(
                 self.replay.entries, genetic, self.head.replay.rank_coefficient, self.agent.vocabulary, self._written,
-                self.screen, self.seen, budget=self.head.oracle_budget, max_tokens=self.head.max_tokens, rng=self.rng,
+                self.screen, self.seen, self.breeders,
+                budget=self.head.oracle_budget, max_tokens=self.head.max_tokens, rng=self.rng,
             )  # fmt: skip
             if bred:
                 ids = torch.from_numpy(pad(bred)).to(self.generator.device)

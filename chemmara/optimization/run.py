@@ -133,6 +133,7 @@ def _run(
                 learner, Steps(learner), ckpt_path=str(directory.checkpoint) if checkpoint else None, weights_only=True
             )
         finally:  # the next run of this process may need the memory before this one's is collected
+            learner.breeders.close()
             for policy in (prior, agent):
                 policy.release()
     _finish(settings, directory, ledger, learner, manifest, longest)

@@ -113,7 +113,12 @@ class ExecutionSettings(Parameters):
 
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     precision: Precision = Field("auto", description="float32, bfloat16, or auto: bfloat16 where the processor gains")
-    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads of the model; default: all cores")
+    threads: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="CPU threads of the model, and processes that breed offspring (8 at most); default: all cores",
+    )
     deterministic: bool = Field(False, description="on a GPU: only kernels that give the same result each time")
     executor: str = Field("serial", description="where expensive components run: serial, processes or dask")
     workers: int | None = Field(None, ge=1, le=4096, description="worker processes; default: one per core")

@@ -16,6 +16,7 @@ from chemmara.chemistry.molecules import read
 from chemmara.errors import ConfigError
 from chemmara.language.vocabulary import Vocabulary
 from chemmara.optimization.breeding import offspring
+from chemmara.optimization.couples import Breeders
 from chemmara.optimization.replay import Remembered
 from chemmara.optimization.rollout import Sampled, Seen
 from chemmara.optimization.screening import Screen, ScreenSettings
@@ -46,7 +47,7 @@ def breed(
 
     return offspring(
         entries(), GeneticSettings(**{"offspring": 6, "population": 5, "mutation_rate": 0.5, **changes}), 0.01,
-        VOCABULARY, write, Screen(ScreenSettings(rule=list(rules))), seen or Seen.empty(),
+        VOCABULARY, write, Screen(ScreenSettings(rule=list(rules))), seen or Seen.empty(), Breeders(),
         budget=budget, max_tokens=60, rng=np.random.default_rng(0),
     )  # fmt: skip
 

@@ -1,0 +1,100 @@
+"""Couples and the processes that breed: the same children in whatever number of processes, and none lost to a crash."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from chemmara.chemistry.molecules import read
+from chemmara.errors import RunError
+from chemmara.optimization import couples as module
+from chemmara.optimization.couples import Breeders, Couple
+from chemmara.scoring.executors import ProcessExecutor
+
+DRUGS = [
+    "CC(=O)Oc1ccccc1C(=O)O",
+    "CC(=O)Nc1ccc(O)cc1",
+    "CC(C)Cc1ccc(cc1)[C@H](C)C(=O)O",
+    "COc1ccccc1CCN",
+    "CCOc1ccccc1",
+]
+POOL = [molecule.smiles for text in DRUGS if (molecule := read(text).molecule)]
+
+
+def drawn(n: int = 40, seed: int = 0) -> list[Couple]:
+    return Couple.draw(POOL, n, np.random.default_rng(seed))
+
+
+@pytest.fixture
+def two() -> Iterator[Breeders]:
+    breeders = Breeders(2)
+    yield breeders
+    breeders.close()
+
+
+def children(breeders: Breeders, couples: list[Couple]) -> list[str]:
+    return [child.smiles for child in breeders(couples, 0.5, 40)]
+
+
+def test_two_processes_breed_what_one_does_in_the_same_order(two: Breeders) -> None:
+    here = children(Breeders(), drawn(75))
+    assert len(set(here)) > 20
+    assert children(two, drawn(75)) == here
+    assert (
+        children(two, drawn(75)[:7]) == children(Breeders(), drawn(75)[:7]) == here[: len(children(two, drawn(75)[:7]))]
+    )
+    assert [child.mol.GetNumAtoms() for child in two(drawn(9), 0.5, 12)] == [
+        child.mol.GetNumAtoms() for child in Breeders()(drawn(9), 0.5, 12)
+    ]
+
+
+def test_a_child_depends_on_its_couple_alone() -> None:
+    couple = drawn(1)[0]
+    assert Couple.parse(str(couple)) == couple
+    assert couple.child(1.0, 40) == couple.child(1.0, 40)
+    others = {child.smiles for seed in range(20) if (child := couple._replace(seed=seed).child(0.5, 40))}
+    assert len(others) > 5
+
+
+def test_drawing_takes_as_much_of_the_generator_however_much_is_bred(two: Breeders) -> None:
+    states = []
+    for breeders in (Breeders(), two):
+        rng = np.random.default_rng(3)
+        next(breeders(Couple.draw(POOL, 30, rng), 0.5, 40))
+        states.append(rng.bit_generator.state)
+    assert states[0] == states[1]
+    assert children(two, drawn()) == children(Breeders(), drawn()), "what was left unread does not come later"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
+def test_a_process_that_dies_costs_nothing(two: Breeders) -> None:
+    expected = children(two, drawn())
+    executor = two._executor
+    assert isinstance(executor, ProcessExecutor)
+    os.kill(executor._pool[0]._process.pid, signal.SIGKILL)
+    assert children(two, drawn()) == expected
+
+
+def test_where_no_process_can_be_started_this_one_breeds(two: Breeders, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*_: object) -> None:
+        raise RunError("scoring processes cannot be started: no room")
+
+    monkeypatch.setattr(ProcessExecutor, "run", run)
+    with pytest.warns(UserWarning, match="in this process alone.*no room"):
+        assert children(two, drawn(75)) == children(Breeders(), drawn(75))
+
+
+def test_no_more_processes_than_help() -> None:
+    assert Breeders(1000).processes == module.MOST
+    assert Breeders(1)._executor is None
+
+
+def test_a_process_that_breeds_loads_no_torch() -> None:
+    code = "import sys, chemmara.optimization.couples; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
