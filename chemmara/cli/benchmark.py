@@ -135,7 +135,7 @@ def speed(
     """Sampling, training and optimisation steps, in ratios to a plain float32 baseline of the same network."""
     from chemmara.places import check_directory
     from chemmara.policies.policy import POLICIES
-    from chemmara.workflows.benchmarks.speed import Speed, measure, write
+    from chemmara.workflows.benchmarks.speed import Speed, measure
 
     check_directory(out)
     request = Speed(
@@ -145,7 +145,7 @@ def speed(
         _sizes("--sampling", sampling),
         _sizes("--training", training),
     )
-    for path in write(measure(request, typer.echo), out):
+    for path in measure(request, out, typer.echo):
         typer.echo(f"written: {path}")
 
 

@@ -6,7 +6,9 @@ time; padded batches in the order of the data. The weights are the policy's own,
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -66,14 +68,25 @@ def reinforce_step(
     optimizer: torch.optim.Optimizer,
     generator: torch.Generator,
     limit: int,
-) -> int:
-    """One step of REINVENT's loss: sample, score, both models' log-probabilities, update. Returns the tokens."""
+) -> dict[str, float]:
+    """One step of REINVENT's loss: sample, score, both models' log-probabilities, update. Returns its seconds."""
+    clock = [_now(policy.device)]
     texts, ids = sample(policy, n, generator, limit)
+    clock.append(_now(policy.device))
     rewards = torch.tensor([score(text) if read(text).molecule else 0.0 for text in texts], device=policy.device)
+    clock.append(_now(policy.device))
     agent = log_prob(policy, ids)
     with torch.no_grad():
         reference = log_prob(prior, ids)
     optimizer.zero_grad()
     torch.autograd.backward((reference + 128.0 * rewards - agent).square().mean())
     optimizer.step()
-    return int((ids != PAD).sum())
+    clock.append(_now(policy.device))
+    return dict(zip(("sampling", "scoring", "update"), (after - before for before, after in pairwise(clock))))
+
+
+def _now(device: torch.device) -> float:
+    """The time at which all that was asked of a device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

@@ -18,11 +18,12 @@ from typing import Any
 from chemmara.errors import UserError, nearest
 from chemmara.places import make_directory
 from chemmara.policies.decoding import MAX_TOKENS
+from chemmara.workflows.benchmarks import speed_steps
 from chemmara.workflows.benchmarks.memory import own_peak_mb
 
 SAMPLING_BATCHES = (64, 128, 512)
 TRAINING_BATCHES = (64, 128, 256)
-STEP = 64
+STEP = "optimisation step"
 MOLECULES = 512
 HEAD = ("policy", "device", "threads", "what", "batch", "precision", "molecules_per_second", "tokens_per_second",
         "times_plain", "seconds", "memory_mb")  # fmt: skip
@@ -44,18 +45,21 @@ Side = Callable[[], int]
 """One timed piece of work; returns the tokens that it handled."""
 
 
-def measure(request: Speed, say: Callable[[str], None] = print) -> list[Row]:
-    """All rows of a request; one line each to ``say``. Raises :class:`UserError` for an unknown policy."""
-    rows = []
+def measure(request: Speed, out: Path, say: Callable[[str], None] = print) -> tuple[Path, Path]:
+    """``speed.csv`` and ``speed.md`` in ``out``, written anew after each row, which is a line to ``say``.
+
+    Raises :class:`UserError` for an unknown policy.
+    """
+    rows: list[Row] = []
     for name in request.policies:
         for row in _policy_rows(name, request):
             rows.append(row)
+            files = _write(rows, out)
             say(_line(row))
-    return rows
+    return files
 
 
-def write(rows: Sequence[Row], out: Path) -> tuple[Path, Path]:
-    """``speed.csv`` and ``speed.md``."""
+def _write(rows: Sequence[Row], out: Path) -> tuple[Path, Path]:
     make_directory(out)
     table, text = out / "speed.csv", out / "speed.md"
     with table.open("w", newline="", encoding="utf-8") as file:
@@ -109,7 +113,7 @@ def _policy_rows(name: str, request: Speed) -> Iterator[Row]:
     device = pick_device(request.device)
     policy = _load(name, device)
     # A prior is trained on what it writes itself, for its tokens are its own; fresh weights on what chembl writes.
-    number = max(MOLECULES, *(2 * batch for batch in request.training))
+    number = max([MOLECULES, *(2 * batch for batch in request.training)])
     molecules = _molecules("chembl" if name in POLICIES else name, device, number)
     same = {"policy": name, "device": str(device), "threads": torch.get_num_threads()}
     for batch in request.sampling:
@@ -117,8 +121,7 @@ def _policy_rows(name: str, request: Speed) -> Iterator[Row]:
     for batch in request.training:
         sides = _training(policy, molecules, batch)
         yield from _compare({**same, "what": "training", "batch": batch}, sides, request, batch)
-    step = _optimisation(policy)
-    yield from _compare({**same, "what": "optimisation step", "batch": STEP}, step, request, STEP)
+    yield from _step_rows(same, policy, request.repeats)
 
 
 def _molecules(prior: str, device: Any, number: int) -> Any:
@@ -194,51 +197,19 @@ def _training(policy: Any, molecules: Any, batch: int) -> dict[str, Side]:
     return {"plain": baseline, "float32": ours("float32"), "bfloat16": ours("bfloat16")}
 
 
-def _optimisation(policy: Any) -> dict[str, Side]:
-    """A step of 64 of REINVENT's loss with QED for a score."""
-    import torch
-
-    from chemmara.chemistry.molecules import read
-    from chemmara.klrl.losses import reinvent_loss
-    from chemmara.scoring.function import ScoringFunction
-    from chemmara.workflows.benchmarks import plain
-
-    scoring = ScoringFunction({"component": [{"name": "qed"}]})
-    prior = copy.deepcopy(policy).requires_grad_(False)
-
-    def score(text: str) -> float:
-        from rdkit.Chem import QED
-
-        molecule = read(text).molecule
-        return float(QED.qed(molecule.mol)) if molecule else 0.0  # type: ignore[no-untyped-call]
-
-    def ours(precision: str) -> Side:
-        agent = copy.deepcopy(policy)
-        optimizer = torch.optim.Adam(agent.parameters(), lr=1e-5)
-        generator = torch.Generator(device=policy.device).manual_seed(0)
-
-        def run() -> int:
-            agent.precision = prior.precision = precision
-            ids = agent.sample(STEP, generator=generator).ids
-            total = scoring(agent.vocabulary.decode(ids.cpu().numpy())).total
-            rewards = torch.nan_to_num(torch.from_numpy(total)).float().to(ids.device)
-            with torch.no_grad():
-                reference = prior.log_prob(ids)
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(reinvent_loss(agent.log_prob(ids), reference, rewards, 1 / 128))
-            optimizer.step()
-            return int((ids != 0).sum())
-
-        return run
-
-    other = copy.deepcopy(policy)
-    optimizer = torch.optim.Adam(other.parameters(), lr=1e-5)
-    generator = torch.Generator(device=policy.device).manual_seed(0)
-
-    def baseline() -> int:
-        return plain.reinforce_step(other, prior, score, STEP, optimizer, generator, MAX_TOKENS)
-
-    return {"plain": baseline, "float32": ours("float32"), "bfloat16": ours("bfloat16")}
+def _step_rows(same: Row, policy: Any, repeats: int) -> Iterator[Row]:
+    """A step of a run and its phases."""
+    _forget_peak(same["device"])
+    seconds = speed_steps.measure(policy, repeats)
+    memory = _peak(same["device"])
+    for phase in ("", *speed_steps.PHASES):
+        for side, took in seconds.items():
+            yield {
+                **same, "what": f"{STEP}: {phase}" if phase else STEP, "batch": speed_steps.BATCH, "precision": side,
+                "seconds": took[phase], "molecules_per_second": speed_steps.BATCH / took[phase],
+                "tokens_per_second": "", "times_plain": seconds[speed_steps.PLAIN][phase] / took[phase],
+                "memory_mb": memory,
+            }  # fmt: skip
 
 
 def _compare(same: Row, sides: dict[str, Side], request: Speed, batch: int) -> Iterator[Row]:
@@ -266,7 +237,7 @@ def _compare(same: Row, sides: dict[str, Side], request: Speed, batch: int) -> I
     for name in sides:
         took = statistics.median(seconds[name])
         yield {
-            **same, "precision": "float32, plain" if name == "plain" else name, "seconds": took,
+            **same, "precision": speed_steps.PLAIN if name == "plain" else name, "seconds": took,
             "molecules_per_second": handled / took, "tokens_per_second": statistics.median(tokens[name]) / took,
             "times_plain": baseline / took, "memory_mb": memory[name],
         }  # fmt: skip
