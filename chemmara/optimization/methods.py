@@ -9,17 +9,19 @@ from chemmara.config import Table, merge, set_keys
 from chemmara.errors import ConfigError, nearest
 
 # fmt: off
-_DOORS: list[Table] = [
-    {"name": "plausible"},
-    {"name": "scaffold"},
-    {"name": "cluster", "similarity": 0.4, "bucket_size": 10, "growth": 3.0},
-]
 _SCREENED: Table = {
     "objective": {"name": "vargrad", "sigma": 200.0, "baseline": 0.75, "learning_rate": 5e-4},
     "strength": {"name": "hit_share"},
     "augmentation": {"name": "mara", "headroom": 0.25},
     "diversity_filter": {"name": "none"},
-    "screen": {"draws": 6, "rule": _DOORS},
+    "screen": {
+        "draws": 6,
+        "rule": [
+            {"name": "plausible"},
+            {"name": "scaffold"},
+            {"name": "cluster", "similarity": 0.4, "bucket_size": 10, "growth": 3.0},
+        ],
+    },
     "replay": {
         "updates": 4, "size": 1024, "batch_size": 64, "draw": "rank", "rank_coefficient": 0.01, "with_batch": True,
         "per_cluster": 2, "similarity": 0.4, "purge": True,
@@ -95,7 +97,13 @@ PRESETS: dict[str, Table] = {
         **_SCREENED,
         "screen": {
             "draws": 12,
-            "rule": [*_DOORS, {"name": "stereoisomer"}, {"name": "promising", "share": 0.25, "curiosity": 2.0}],
+            "rule": [
+                {"name": "plausible"},
+                {"name": "scaffold"},
+                {"name": "cluster", "similarity": 0.3, "bucket_size": 10, "hit_share": 0.75},
+                {"name": "stereoisomer"},
+                {"name": "promising", "share": 0.25, "curiosity": 2.0},
+            ],
         },
         "genetic": {"offspring": 16, "generations": 1, "mutation_rate": 0.01, "population": 64},
         "exploit": {"share": 0.2, "scarce": 0.5, "lifts_last": ["scaffold"], "ahead": 4},

@@ -64,6 +64,8 @@ class ScreenRule:
     penalise = False
     looks_ahead = False
     """Whether it tells how much is expected of a molecule."""
+    lifted = False
+    """Whether it is lifted at present: it refuses nothing then, and goes on learning."""
 
     def __init__(self, parameters: Any) -> None:
         self.parameters = parameters
@@ -114,18 +116,19 @@ class Screen:
                 raise ConfigError(f"screen.rule[{number}]: '{entry.name}' stands there twice")
             self.rules.append((entry.name, entry.built(parameters, f"screen.rule[{number}]")))
         self.refused: Counter[str] = Counter()
-        self.lifted: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self.rules)
 
     @property
     def _holding(self) -> list[tuple[str, ScreenRule]]:
-        return [(name, rule) for name, rule in self.rules if name not in self.lifted]
+        return [(name, rule) for name, rule in self.rules if not rule.lifted]
 
     def lift(self, names: Iterable[str]) -> None:
         """From now on these rules are lifted, and the others hold (again). They all go on learning."""
-        self.lifted = frozenset(names)
+        names = frozenset(names)
+        for name, rule in self.rules:
+            rule.lifted = name in names
 
     def look(self, molecules: Sequence[Molecule]) -> None:
         """These, new to the run, are about to be judged one after another."""

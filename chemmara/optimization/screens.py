@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -129,6 +129,12 @@ class CoveredGenericScaffold(_Buckets):
         return generic(molecule.mol) or molecule.smiles
 
 
+LATEST = 128
+"""Molecules that were scored while the rule held, of which ``hit_share`` is taken: two steps' worth."""
+GROWTH = 1.002
+"""Of the buckets with each molecule that is scored while hits are short."""
+
+
 class ClusterParameters(Parameters):
     """Clusters by the leader algorithm."""
 
@@ -139,6 +145,13 @@ class ClusterParameters(Parameters):
     )
     growth: float = Field(
         0.0, ge=0, description="a cluster may hold this many times what clusters hold on average, if that is more"
+    )
+    hit_share: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="buckets grow, once some are full, as long as fewer than this share of the last 128 molecules that "
+        "were scored under the rule have minimum_score: as wide a search as leaves so many hits; default: they do not",
     )
 
 
@@ -154,7 +167,8 @@ class FullCluster(ScreenRule):
     """Refuses molecules near a leader whose cluster is full: the search has to move to other chemistry.
 
     A scored molecule joins each leader within reach, or leads a new cluster if there is none. With ``growth`` above 1
-    buckets grow where no new clusters are found: on a narrow goal all that is good lies in few.
+    buckets grow where no new clusters are found: on a narrow goal all that is good lies in few. With ``hit_share`` they
+    grow, by some 16% over 80 molecules, as long as the search finds too little outside of them.
     """
 
     parameters: ClusterParameters
@@ -165,6 +179,8 @@ class FullCluster(ScreenRule):
         self._prints: list[Any] = []
         self._filled: list[int] = []
         self._closed: list[Any] | None = None
+        self._recent: deque[bool] = deque(maxlen=LATEST)
+        self._grown = 1.0
 
     def refuse(self, molecule: Molecule) -> str | None:
         full = self._full(molecule)
@@ -173,7 +189,7 @@ class FullCluster(ScreenRule):
     @property
     def _capacity(self) -> float:
         mean = sum(self._filled) / len(self._filled) if self._filled else 0.0
-        return max(self.parameters.bucket_size, self.parameters.growth * mean)
+        return max(self.parameters.bucket_size * self._grown, self.parameters.growth * mean)
 
     def closed(self, smiles: str) -> bool:
         if self._closed is None:  # asked for all of a buffer while nothing changes
@@ -187,7 +203,10 @@ class FullCluster(ScreenRule):
         return np.flatnonzero(self._near(molecule) & (np.array(self._filled) >= self._capacity))
 
     def learn(self, molecule: Molecule, score: float) -> None:
-        if not score >= (self.parameters.minimum_score or 0.0):
+        good = score >= (self.parameters.minimum_score or 0.0)
+        if self.parameters.hit_share is not None and not self.lifted and score == score:
+            self._grow(good, self.parameters.hit_share)
+        if not good:
             return
         self._closed = None
         near = np.flatnonzero(self._near(molecule))
@@ -195,6 +214,14 @@ class FullCluster(ScreenRule):
             self._filled[leader] += 1
         if not len(near):
             self._lead(molecule, 1)
+
+    def _grow(self, good: bool, hit_share: float) -> None:
+        """Buckets grow while there is too little to find outside of the full ones."""
+        self._recent.append(good)
+        short = len(self._recent) == LATEST and sum(self._recent) < hit_share * LATEST
+        if short and max(self._filled, default=0) >= self._capacity:
+            self._grown *= GROWTH
+            self._closed = None
 
     def _near(self, molecule: Molecule) -> np.ndarray:
         if not self._prints:
@@ -208,10 +235,12 @@ class FullCluster(ScreenRule):
         self._filled.append(filled)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"leaders": self._leaders, "filled": self._filled}
+        grown = {"recent": list(self._recent), "grown": self._grown} if self.parameters.hit_share is not None else {}
+        return {"leaders": self._leaders, "filled": self._filled, **grown}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._leaders, self._prints, self._filled, self._closed = [], [], [], None
+        self._recent, self._grown = deque(state.get("recent", ()), maxlen=LATEST), state.get("grown", 1.0)
         for smiles, filled in zip(state["leaders"], state["filled"]):
             molecule = read(smiles).molecule
             if molecule is not None:

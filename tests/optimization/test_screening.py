@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -301,3 +301,74 @@ def test_mistakes_are_named() -> None:
         check_screen({"rule": [{"name": "similar"}]})
     with pytest.raises(ConfigError, match=r"screen.*draw"):
         check_screen({"draw": 3})
+
+
+class TestHitShare:
+    """Buckets that grow while hits are short: as wide a search as leaves enough of them."""
+
+    TABLE: ClassVar[dict[str, Any]] = {
+        "name": "cluster", "bucket_size": 2, "similarity": 0.4, "minimum_score": 0.5, "hit_share": 0.5,
+    }  # fmt: skip
+    CHAIN, OTHER = "CCCCCCO", "c1ccc2ccccc2c1"
+
+    def full(self, **changes: Any) -> Screen:
+        """A screen with a full cluster about CHAIN."""
+        rule = screen({**self.TABLE, **changes})
+        self.teach(rule, [0.9, 0.9], self.CHAIN)
+        assert rule.closed(self.CHAIN)
+        return rule
+
+    @staticmethod
+    def teach(rule: Screen, scores: Sequence[float], smiles: str = OTHER) -> None:
+        for score in scores:
+            rule.learn([molecule(smiles)], np.array([score]), np.array([True]))
+
+    def test_a_full_cluster_opens_when_too_few_hits_are_found_elsewhere(self) -> None:
+        rule = self.full()
+        self.teach(rule, [0.1] * 125)
+        assert rule.closed(self.CHAIN), "the share is of 128 molecules"
+        self.teach(rule, [0.1])
+        assert not rule.closed(self.CHAIN)
+        self.teach(rule, [0.9], self.CHAIN)
+        assert rule.closed(self.CHAIN), "one more has filled it"
+
+    def test_it_stays_closed_while_hits_are_plenty(self) -> None:
+        rule = self.full(hit_share=0.4)
+        self.teach(rule, [0.1, 0.9] * 200)
+        assert rule.closed(self.CHAIN)
+        assert self.full().judge(molecule("CCCCCCCO"))[0]
+
+    def test_without_it_nothing_grows(self) -> None:
+        rule = self.full(hit_share=None)
+        self.teach(rule, [0.1] * 500)
+        assert rule.closed(self.CHAIN)
+        assert "grown" not in json.dumps(rule.state_dict())
+
+    def test_what_is_scored_while_it_is_lifted_or_fails_says_nothing(self) -> None:
+        rule = self.full()
+        rule.lift(["cluster"])
+        self.teach(rule, [0.1] * 200)
+        rule.lift([])
+        self.teach(rule, [np.nan] * 200)
+        assert rule.closed(self.CHAIN)
+
+    def test_no_bucket_grows_before_one_is_full(self) -> None:
+        rule = screen(self.TABLE)
+        self.teach(rule, [0.1] * 1000)
+        self.teach(rule, [0.9, 0.9], self.CHAIN)
+        assert rule.closed(self.CHAIN)
+
+    def test_it_goes_on_from_a_checkpoint(self) -> None:
+        rule = self.full()
+        self.teach(rule, [0.1] * 100)
+        state = json.loads(json.dumps(rule.state_dict()))
+        again = screen(self.TABLE)
+        again.load_state_dict(state)
+        for each in (rule, again):
+            self.teach(each, [0.1] * 30)
+        assert json.dumps(again.state_dict()) == json.dumps(rule.state_dict())
+        assert not again.closed(self.CHAIN)
+
+    def test_a_config_without_it_is_as_before_there_was_such_a_key(self, config: Any) -> None:
+        rule = RunSettings.parse(config(screen={"rule": [{"name": "cluster"}]})).to_table()["screen"]["rule"][0]
+        assert "hit_share" not in rule
