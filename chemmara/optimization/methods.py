@@ -100,7 +100,7 @@ PRESETS: dict[str, Table] = {
             "rule": [
                 {"name": "plausible"},
                 {"name": "scaffold"},
-                {"name": "cluster", "similarity": 0.3, "bucket_size": 10, "hit_share": 0.75},
+                {"name": "cluster", "similarity": 0.4, "bucket_size": 10, "hit_share": 0.75},
                 {"name": "stereoisomer"},
                 {"name": "promising", "share": 0.25, "curiosity": 2.0},
             ],
