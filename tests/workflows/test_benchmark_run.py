@@ -405,7 +405,9 @@ def test_a_key_that_tables_have_got_since_changes_nothing_at_its_usual_value(
     assert invoke(*arguments(finished[0], "--table-only", "--set", "genetic.ahead=2")).exit_code == 2
 
 
-@pytest.mark.parametrize(("rows", "method"), [("ahead.csv", "foreseen"), ("generations.csv", "deep")])
+@pytest.mark.parametrize(
+    ("rows", "method"), [("ahead.csv", "foreseen"), ("generations.csv", "deep"), ("narrow.csv", "narrow")]
+)
 def test_committed_rows_are_of_the_methods_that_the_docs_name(rows: str, method: str, tmp_path: Path) -> None:
     """They were run under the name `default`, which has become another method since."""
     results = Path(__file__).parents[2] / "docs" / "results"
