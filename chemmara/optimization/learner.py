@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,8 @@ from chemmara.scoring.function import ScoringFunction
 from chemmara.scoring.rows import BRED, SEED, RunRow
 
 STALLED_STEPS = 200
-ROWS_AT_ONCE = 256
+ROWS_AT_ONCE = {"cpu": 256, "cuda": 4096}
+"""Sequences that a model goes through at a time where nothing is learned: it holds some MB for each of them."""
 WriteStep = Callable[[int, Sequence[RunRow], dict[str, float]], None]
 
 
@@ -150,9 +152,8 @@ class Learner(pl.LightningModule):
         self.failures.add(scored.scores, scored.first)
         return scored
 
-    @torch.no_grad()
     def _prior_log_prob(self, ids: Tensor) -> Tensor:
-        return once_each(self.prior.log_prob, ids)
+        return once_each(partial(in_parts, self.prior), ids)
 
     def _learn(
         self, ids: Tensor, scored: Scored, rewards: np.ndarray, prior_log_prob: Tensor
@@ -294,8 +295,8 @@ class Learner(pl.LightningModule):
 
 @torch.no_grad()
 def in_parts(policy: Any, ids: Tensor) -> Tensor:
-    """log pi of ids (B, T), (B,): a file of seed molecules may be long, and a model holds some MB for each sequence."""
-    return torch.cat([policy.log_prob(part) for part in torch.split(ids, ROWS_AT_ONCE)])
+    """log pi of ids (B, T), (B,): a file of seed molecules may be long, and a step samples far more than it sends."""
+    return torch.cat([policy.log_prob(part) for part in torch.split(ids, ROWS_AT_ONCE[ids.device.type])])
 
 
 def _invalid(ids: Tensor, scored: Scored, prior: Tensor) -> list[Remembered]:

@@ -78,13 +78,13 @@ def test_a_row_that_was_cut_off_is_no_row(tmp_path: Path) -> None:
 
 def test_a_long_file_of_molecules_goes_through_the_model_in_parts(selfies_prior: Path) -> None:
     policy = load_policy(selfies_prior)
-    ids = policy.sample(ROWS_AT_ONCE + 30, generator=torch.Generator().manual_seed(0)).ids
+    ids = policy.sample(ROWS_AT_ONCE["cpu"] + 30, generator=torch.Generator().manual_seed(0)).ids
     sizes: list[int] = []
     whole = policy.log_prob(ids).detach()
     ask = policy.log_prob
     policy.log_prob = lambda part: sizes.append(len(part)) or ask(part)
     assert torch.allclose(in_parts(policy, ids), whole, atol=1e-5)
-    assert sizes == [ROWS_AT_ONCE, 30]
+    assert sizes == [ROWS_AT_ONCE["cpu"], 30]
 
 
 def test_the_buffers_anchor_is_measured_as_the_batch_is(config: Config, selfies_prior: Path) -> None:
