@@ -46,9 +46,11 @@ class Couple(NamedTuple):
 
     def child(self, mutation_rate: float, max_atoms: int) -> Molecule | None:
         """None where they have no sound one."""
-        return breed(
-            _parent(self.mother), _parent(self.father), mutation_rate, np.random.default_rng(self.seed), max_atoms
-        )
+        rng = np.random.default_rng(self.seed)
+        try:
+            return breed(_parent(self.mother), _parent(self.father), mutation_rate, rng, max_atoms)
+        except Exception:  # RDKit raises many kinds, and no couple is worth a run
+            return None
 
     def __str__(self) -> str:
         return " ".join(map(str, self))

@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 
-from chemmara.chemistry.molecules import read
+from chemmara.chemistry.molecules import Molecule, read
 from chemmara.errors import RunError
 from chemmara.optimization import couples as module
 from chemmara.optimization.couples import Breeders, Couple
@@ -60,6 +61,19 @@ def test_a_child_depends_on_its_couple_alone() -> None:
     assert couple.child(1.0, 40) == couple.child(1.0, 40)
     others = {child.smiles for seed in range(20) if (child := couple._replace(seed=seed).child(0.5, 40))}
     assert len(others) > 5
+
+
+def test_what_rdkit_stumbles_over_has_no_child_and_ends_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    bred = module.breed
+
+    def stumbling(mother: Molecule, father: Molecule, *rest: Any) -> Molecule | None:
+        if mother.smiles == POOL[0]:
+            raise RuntimeError("Pre-condition Violation")
+        return bred(mother, father, *rest)
+
+    expected = [child.smiles for couple in drawn() if couple.mother != POOL[0] and (child := couple.child(0.5, 40))]
+    monkeypatch.setattr(module, "breed", stumbling)
+    assert children(Breeders(), drawn()) == expected
 
 
 def test_drawing_takes_as_much_of_the_generator_however_much_is_bred(two: Breeders) -> None:

@@ -406,7 +406,8 @@ def test_a_key_that_tables_have_got_since_changes_nothing_at_its_usual_value(
 
 
 @pytest.mark.parametrize(
-    ("rows", "method"), [("ahead.csv", "foreseen"), ("generations.csv", "deep"), ("narrow.csv", "narrow"), ("hit_share.csv", "default")]
+    ("rows", "method"),
+    [("ahead.csv", "foreseen"), ("generations.csv", "deep"), ("narrow.csv", "narrow"), ("hit_share.csv", "default")],
 )
 def test_committed_rows_are_of_the_methods_that_the_docs_name(rows: str, method: str, tmp_path: Path) -> None:
     """They were run under the name `default`, which has become another method since."""
