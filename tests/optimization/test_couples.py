@@ -102,6 +102,7 @@ def test_where_no_process_can_be_started_this_one_breeds(two: Breeders, monkeypa
     monkeypatch.setattr(ProcessExecutor, "run", run)
     with pytest.warns(UserWarning, match="in this process alone.*no room"):
         assert children(two, drawn(75)) == children(Breeders(), drawn(75))
+    assert two._executor is None, "it is not tried again with each block"
 
 
 def test_no_more_processes_than_help() -> None:

@@ -360,12 +360,16 @@ class TestHitShare:
 
     def test_it_goes_on_from_a_checkpoint(self) -> None:
         rule = self.full()
+        self.teach(rule, [0.1] * 126)
+        rule.learn([molecule(self.CHAIN)], np.array([0.9]), np.array([True]))
+        assert rule.closed(self.CHAIN), "it has grown by too little for another"
         self.teach(rule, [0.1] * 100)
         state = json.loads(json.dumps(rule.state_dict()))
         again = screen(self.TABLE)
         again.load_state_dict(state)
+        assert rule.closed(self.CHAIN) == again.closed(self.CHAIN)
         for each in (rule, again):
-            self.teach(each, [0.1] * 30)
+            self.teach(each, [0.1] * 130)
         assert json.dumps(again.state_dict()) == json.dumps(rule.state_dict())
         assert not again.closed(self.CHAIN)
 
