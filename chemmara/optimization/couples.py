@@ -91,18 +91,17 @@ class Breeders:
         spec = ComponentSpec("breed", {"mutation_rate": mutation_rate, "max_atoms": max_atoms})
         texts = list(map(str, couples))
         tasks = [Task(spec, tuple(texts[at : at + TOGETHER])) for at in range(0, len(texts), TOGETHER)]
+        children: dict[int, list[Molecule]] = {}
         try:
-            answers = dict(executor.run(tasks))
+            for place, found in executor.run(tasks):  # read while the others are bred
+                children[place] = [child for bred in found if (child := _read(bred))]
         except RunError as error:
             warnings.warn(f"offspring are bred in this process alone: {error}", stacklevel=2)
             self._executor = None
             yield from _here(couples, mutation_rate, max_atoms)
             return
         for place in range(len(tasks)):
-            for bred in answers[place]:
-                child = read(bred.smiles).molecule if isinstance(bred, Bred) and bred.smiles else None
-                if child is not None:
-                    yield child
+            yield from children[place]
 
     def close(self) -> None:
         """End the processes; they are started anew where they are needed."""
@@ -124,6 +123,11 @@ class Bred(Evaluation):
     """What came of a couple, as processes answer: the child's canonical SMILES, '' for none."""
 
     smiles: str
+
+
+def _read(answer: Evaluation) -> Molecule | None:
+    """The child of an answer; there is none of a couple under which a process died."""
+    return read(answer.smiles).molecule if isinstance(answer, Bred) and answer.smiles else None
 
 
 def prepare(spec: ComponentSpec) -> None:
