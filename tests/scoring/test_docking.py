@@ -58,6 +58,7 @@ def packages() -> None:
 # Docking --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_same_seed_same_score_alone_together_and_in_any_order(receptor: Path) -> None:
     together = [e.value for e in build(receptor)(molecules(METHANOL, "CC#N"))]
     assert all(-6 < value < 1 for value in together)
@@ -93,6 +94,7 @@ def test_the_pose_is_the_molecule_in_the_box(receptor: Path, tmp_path: Path) -> 
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_of_two_tautomers_the_better_pose_stays(receptor: Path, tmp_path: Path) -> None:
     pair = molecules("NC=O", "N=CO")
     assert len({inchikey(m.mol) for m in pair}) == 1
@@ -163,6 +165,7 @@ def test_a_crash_and_a_hang_of_vina_cost_one_molecule(receptor: Path, monkeypatc
     assert [e.error for e in found if e.failed] == ["vina died of SIGABRT", "timed out after 0.5 s"]
 
 
+@pytest.mark.slow
 def test_a_preparation_without_end_costs_one_molecule(receptor: Path, fake: Path) -> None:
     """A cage of so many rings that meeko would look for minutes at which of them to open."""
     rungs = "".join(f"CC%{number}" for number in range(10, 22))

@@ -532,7 +532,7 @@ def hangs_up_at_once(handler: Any, smiles: list[str]) -> None:
 def test_a_fault_of_a_service_costs_one_molecule(server: Server, act: Reply, reason: str) -> None:
     server.reply = at_iron(act)
     late = "timed out" in reason
-    component = server.component(timeout=0.3 if late else 30.0, longest_wait=1.0)
+    component = server.component(timeout=0.3 if late else 30.0, longest_wait=0.05)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         found = component(molecules(*SMILES))
