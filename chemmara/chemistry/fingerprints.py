@@ -92,6 +92,12 @@ def _pharmacophore(mol: Chem.Mol) -> Any:
     return Generate.Gen2DFingerprint(mol, Gobbi_Pharm2D.factory)  # type: ignore[no-untyped-call]
 
 
+def bits(prints: Sequence[Any]) -> np.ndarray:
+    """Bit fingerprints of one length as zeros and ones: (len(prints), length), uint8."""
+    packed = [np.frombuffer(DataStructs.BitVectToBinaryText(each), dtype=np.uint8) for each in prints]
+    return np.unpackbits(np.stack(packed), axis=1, count=len(prints[0]), bitorder="little")
+
+
 def tanimoto(one: Any, others: Sequence[Any]) -> np.ndarray:
     """Tanimoto similarity of one fingerprint to others of its kind: (len(others),), in [0, 1].
 

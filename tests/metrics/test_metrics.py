@@ -43,7 +43,9 @@ def test_scaffolds_of_named_molecules() -> None:
     assert diversity.scaffolds([HEXANE]) == diversity.scaffolds([]) == 0
 
 
-def test_internal_diversity_is_the_mean_over_the_whole_matrix() -> None:
+@pytest.mark.parametrize("block", [1, 4, 9, 2048])
+def test_internal_diversity_is_the_mean_over_the_whole_matrix(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    monkeypatch.setattr(diversity, "_BLOCK", block)
     prints = diversity.ecfp4(DIVERSE, bits=1024)
     matrix = [[DataStructs.TanimotoSimilarity(a, b) for b in prints] for a in prints]
     assert diversity.internal_diversity(DIVERSE) == pytest.approx(1 - np.mean(matrix), abs=1e-12)
