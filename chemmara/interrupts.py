@@ -8,8 +8,6 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-from chemmara.errors import ChemmaraError
-
 GRACE_SECONDS = 3.0
 _active: list[Interrupts] = []
 _listeners: list[threading.Thread] = []
@@ -48,8 +46,12 @@ def _wake() -> None:
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGURG)
 
 
-class Interrupted(ChemmaraError):
-    """The user asked to stop; what was done is on disk. Exit code 130."""
+class Interrupted(BaseException):
+    """The user asked to stop; what was done is on disk. Exit code 130.
+
+    No ``Exception``, as KeyboardInterrupt is none: it may be raised anywhere, and where whatever RDKit, a model or a
+    component raises is taken for one molecule's fault, the run would go on with another molecule and no one would know.
+    """
 
     exit_code = 130
 

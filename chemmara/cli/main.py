@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from chemmara import __version__
 from chemmara.errors import ChemmaraError
-from chemmara.interrupts import keep_to_python
+from chemmara.interrupts import Interrupted, keep_to_python
 
 # The base of every complaint about options and arguments; typer exports only its descendants.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -41,7 +41,7 @@ class Commands(TyperGroup):
             with warnings.catch_warnings():
                 warnings.showwarning = _warn
                 return super().invoke(ctx)
-        except ChemmaraError as error:
+        except (ChemmaraError, Interrupted) as error:
             raise typer.Exit(_say(str(error), error.exit_code)) from None
         except KeyboardInterrupt:
             raise typer.Exit(_say("interrupted", 130)) from None

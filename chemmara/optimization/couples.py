@@ -1,7 +1,7 @@
 """Who is bred with whom, and the processes that breed: what comes of a couple does not depend on how many there are.
 
-A process imports this module and RDKit. :class:`~chemmara.scoring.executors.ProcessExecutor` keeps it: a couple that
-RDKit crashes on has no child, and costs no run.
+A process imports this module and RDKit. :class:`~chemmara.scoring.executors.ProcessExecutor` keeps it: a couple under
+which it dies has no child, and costs no run. Where all is bred in the run's own process such a couple ends it.
 """
 
 from __future__ import annotations
@@ -97,6 +97,7 @@ class Breeders:
                 children[place] = [child for bred in found if (child := _read(bred))]
         except RunError as error:
             warnings.warn(f"offspring are bred in this process alone: {error}", stacklevel=2)
+            self.close()  # those that did start
             self._executor = None
             yield from _here(couples, mutation_rate, max_atoms)
             return

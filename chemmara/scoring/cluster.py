@@ -18,7 +18,6 @@ from typing import Any
 
 from chemmara import __version__
 from chemmara.errors import ChemmaraError, RunError, UserError
-from chemmara.interrupts import Interrupted
 from chemmara.scoring import remote
 from chemmara.scoring.cluster_settings import DaskParameters, SlurmSettings, check_installed, check_reachable
 from chemmara.scoring.evaluation import Evaluation, Task
@@ -154,7 +153,7 @@ class DaskExecutor:
                     left = self._take(future, part, answers[part.index])
                     suspects.extend(each for each in left if each.suspect)
                     waiting.extendleft(each for each in left if not each.suspect)
-                except (Interrupted, _Lost):
+                except _Lost:
                     raise
                 except ChemmaraError as error:  # once what others are at, which is paid for, has been handed over
                     fault, over = fault or error, True

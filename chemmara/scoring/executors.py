@@ -8,6 +8,7 @@ import math
 import os
 import queue
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any
@@ -16,7 +17,6 @@ from pydantic import Field
 
 from chemmara.config import Parameters
 from chemmara.errors import ChemmaraError, RunError
-from chemmara.interrupts import Interrupted
 from chemmara.registry import Registry
 from chemmara.scoring.cluster_settings import DaskParameters
 from chemmara.scoring.evaluation import Evaluation, Executor, Task
@@ -25,6 +25,7 @@ from chemmara.scoring.worker import answer
 
 WORK = "chemmara.scoring.work"
 _POLL_S = 1.0
+_NO_START = "worker processes cannot be started"
 _STARTS = 3  # failed starts in a row after which the workers are given up
 
 
@@ -106,18 +107,17 @@ class ProcessExecutor:
             raise RuntimeError("the executor is still running other tasks")
         self._forget_dead()
         waiting = (Job(i, task, self.timeout is not None) for i, task in enumerate(tasks))
+        back: list[Job] = []  # for which no process could be started, until another is done
         fault: ChemmaraError | None = None
         try:
             while True:
                 if fault is None:
-                    yield from ((job.index, []) for job in self._assign(waiting))
+                    yield from ((job.index, []) for job in self._assign(waiting, back))
                 if not any(worker.job for worker in self._pool):
                     break
                 finished = None
                 try:
                     finished = self._next()
-                except Interrupted:
-                    raise
                 except ChemmaraError as error:  # once what others are at, which is paid for, has been handed over
                     fault = fault or error
                 if finished is not None:
@@ -128,17 +128,24 @@ class ProcessExecutor:
         if fault is not None:
             raise fault
 
-    def _assign(self, waiting: Iterator[Job]) -> list[Job]:
+    def _assign(self, waiting: Iterator[Job], back: list[Job]) -> list[Job]:
         """Give the next jobs to processes that have none; returns those without a molecule that were met."""
         empty: list[Job] = []
         while (worker := next((w for w in self._pool if w.job is None), None)) or len(self._pool) < self.workers:
-            job = next(waiting, None)
+            job = back.pop() if back else next(waiting, None)
             if job is None:
                 break
-            if job.smiles:
-                self._begin(worker or self._start(), job)
-            else:
+            if not job.smiles:
                 empty.append(job)
+                continue
+            try:
+                self._begin(worker or self._start(), job)
+            except RunError as error:
+                if not self._pool:
+                    raise
+                back.append(job)
+                self.workers = len(self._pool)
+                warnings.warn(f"the work is left to {self.workers} of its processes: {error}", stacklevel=3)
         return empty
 
     def _forget_dead(self) -> None:
@@ -149,7 +156,10 @@ class ProcessExecutor:
                 self._remove(worker)
 
     def _start(self) -> WorkerProcess:
-        worker = WorkerProcess(self._module, self._events)
+        try:
+            worker = WorkerProcess(self._module, self._events)
+        except (OSError, RuntimeError) as error:  # no memory, or as many as the system lets its user have
+            raise RunError(f"{_NO_START}: {error}") from None
         self._pool.append(worker)
         return worker
 
@@ -203,7 +213,7 @@ class ProcessExecutor:
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts >= _STARTS:
-                raise RunError(f"scoring processes cannot be started: {reason}")
+                raise RunError(f"{_NO_START}: {reason}")
         if job is None:
             return None
         if worker.ready:

@@ -94,7 +94,7 @@ def _gone_on_with(store: KeptStore) -> Iterator[None]:
     hint = f"what was computed is kept in '{store.path}', and the same command goes on from there"
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted):
         raise Interrupted(f"interrupted; {hint}" if store.used else "interrupted") from None
     except ChemmaraError as error:
         if not store.used:

@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rdkit import Chem, rdBase
 
+from chemmara.chemistry import molecules
 from chemmara.chemistry.molecules import MAX_LENGTH, inchikey, parse_reference, parse_smarts, quiet, randomize, read
 from chemmara.errors import ConfigError
+from chemmara.interrupts import Interrupted
 
 PARACETAMOL = "CC(=O)Nc1ccc(O)cc1"
 # Names and structures: PubChem.
@@ -94,6 +96,15 @@ def test_read_never_raises(text: str) -> None:
         again = read(reading.molecule.smiles).molecule
         assert again is not None
         assert again.smiles == reading.molecule.smiles
+
+
+def test_an_interruption_makes_no_molecule_invalid(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: str) -> None:
+        raise Interrupted("interrupted")
+
+    monkeypatch.setattr(molecules, "_parse", interrupted)
+    with pytest.raises(Interrupted):
+        read("CCO")
 
 
 def test_deep_nesting_does_not_crash() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 import torch
 from crash import StopAfter
 
-from chemmara.chemistry.molecules import read
+from chemmara.chemistry.molecules import Molecule, read
 from chemmara.errors import ConfigError
 from chemmara.language.vocabulary import Vocabulary
 from chemmara.optimization.breeding import offspring
@@ -24,6 +24,7 @@ from chemmara.optimization.settings import RunSettings
 from chemmara.optimization.tables import GeneticSettings
 from chemmara.policies.catalog import find_prior
 from chemmara.policies.storage import load_policy
+from chemmara.scoring.executors import ProcessExecutor
 from chemmara.workflows.optimize import optimize
 
 Config = Callable[..., dict[str, Any]]
@@ -90,7 +91,9 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         {"rule": [{"name": "plausible"}, {"name": "scaffold", "bucket_size": 3}]},
     ],
 )
-def test_a_run_that_breeds_counts_records_and_resumes(config: Config, tmp_path: Path, screen: dict[str, Any]) -> None:
+def test_a_run_that_breeds_counts_records_and_resumes(
+    config: Config, tmp_path: Path, screen: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def run(name: str, **options: Any) -> Path:
         table = config(
             oracle_budget=70, screen=screen, replay=REPLAY, genetic=GENETIC, max_tokens=30,
@@ -117,9 +120,26 @@ def test_a_run_that_breeds_counts_records_and_resumes(config: Config, tmp_path: 
     with torch.no_grad():
         expected = [float(prior.log_prob(torch.from_numpy(each))) for each in ids[:5]]
     assert [float(row["prior_log_prob"]) for row in bred[:5]] == pytest.approx(expected, abs=1e-3)
+    pools: list[list[Any]] = []
+
+    class TwoProcesses(Breeders):
+        def __init__(self, threads: int) -> None:
+            assert threads == 1, "as many as the run has threads"
+            super().__init__(2)
+
+        def __call__(self, *arguments: Any) -> Iterator[Molecule]:
+            for child in super().__call__(*arguments):
+                assert isinstance(self._executor, ProcessExecutor)
+                pools.append(list(self._executor._pool))
+                yield child
+
+    monkeypatch.setattr("chemmara.optimization.learner.Breeders", TwoProcesses)
     with pytest.raises(RuntimeError, match="crash"):
         run("cut", watcher=StopAfter(4))
     assert (run("cut", resume=True) / "molecules.csv").read_bytes() == (whole / "molecules.csv").read_bytes()
+    processes = [worker._process for pool in pools for worker in pool]
+    assert processes, "the same offspring, bred in other processes"
+    assert all(process.poll() is not None for process in processes), "which are gone with the run"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -14,8 +15,10 @@ import pytest
 
 from chemmara.chemistry.molecules import Molecule, read
 from chemmara.errors import RunError
+from chemmara.interrupts import Interrupted
 from chemmara.optimization import couples as module
 from chemmara.optimization.couples import Breeders, Couple
+from chemmara.scoring.evaluation import Evaluation
 from chemmara.scoring.executors import ProcessExecutor
 
 DRUGS = [
@@ -95,14 +98,35 @@ def test_a_process_that_dies_costs_nothing(two: Breeders) -> None:
     assert children(two, drawn()) == expected
 
 
+def test_a_couple_under_which_a_process_died_has_no_child() -> None:
+    assert module._read(Evaluation(math.nan, "scoring process died of SIGSEGV")) is None
+
+
 def test_where_no_process_can_be_started_this_one_breeds(two: Breeders, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(*_: object) -> None:
-        raise RunError("scoring processes cannot be started: no room")
+        raise RunError("worker processes cannot be started: no room")
 
+    children(two, drawn())
+    executor = two._executor
+    assert isinstance(executor, ProcessExecutor)
+    started = [worker._process for worker in executor._pool]
     monkeypatch.setattr(ProcessExecutor, "run", run)
     with pytest.warns(UserWarning, match="in this process alone.*no room"):
         assert children(two, drawn(75)) == children(Breeders(), drawn(75))
     assert two._executor is None, "it is not tried again with each block"
+    assert started
+    assert all(process.poll() is not None for process in started), "those that had been started are gone"
+
+
+def test_an_interruption_is_no_couples_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the run would go on with one child less, and be saved so."""
+
+    def interrupted(*_: object) -> None:
+        raise Interrupted("interrupted")
+
+    monkeypatch.setattr(module, "breed", interrupted)
+    with pytest.raises(Interrupted):
+        children(Breeders(), drawn())
 
 
 def test_no_more_processes_than_help() -> None:

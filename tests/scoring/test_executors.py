@@ -19,7 +19,7 @@ from chemmara.errors import ConfigError, RunError
 from chemmara.interrupts import Interrupted
 from chemmara.optimization.execution import check_execution, check_workers_know
 from chemmara.optimization.tables import ExecutionSettings
-from chemmara.scoring import pool, work
+from chemmara.scoring import executors, pool, work
 from chemmara.scoring.cluster import DaskExecutor, connect
 from chemmara.scoring.cluster_settings import DaskParameters
 from chemmara.scoring.component import COMPONENTS, PerMolecule
@@ -236,6 +236,29 @@ def test_processes_that_cannot_start_are_one_clear_error() -> None:
         pytest.raises(RunError, match="cannot be started"),
     ):
         outcomes(executor, ("C",))
+
+
+def test_as_many_processes_as_the_system_lets_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the others are at may have been paid for."""
+    room = 1
+
+    def limited(*arguments: Any) -> pool.WorkerProcess:
+        nonlocal room
+        if not room:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        room -= 1
+        return pool.WorkerProcess(*arguments)
+
+    monkeypatch.setattr(executors, "WorkerProcess", limited)
+    with ProcessExecutor(3, module=MODULE) as executor:
+        with pytest.warns(UserWarning, match="left to 1 of its processes: .*temporarily unavailable"):
+            assert outcomes(executor, ("C",), (), ("CC",), ("CCC",)) == [
+                [Evaluation(1.0)], [], [Evaluation(2.0)], [Evaluation(3.0)]
+            ]  # fmt: skip
+        assert executor.workers == 1
+        executor.close()
+        with pytest.raises(RunError, match=r"worker processes cannot be started: .*temporarily unavailable"):
+            outcomes(executor, ("C",))
 
 
 PARENT = """

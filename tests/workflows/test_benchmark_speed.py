@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from chemmara.errors import UserError
+from chemmara.interrupts import Interrupted
 from chemmara.policies.catalog import find_prior
 from chemmara.policies.storage import load_policy
 from chemmara.workflows.benchmarks import plain, speed_steps
@@ -38,13 +39,33 @@ def test_a_prior_with_tokens_of_its_own_has_a_row_for_each_side_and_phase(tiny_p
     assert STEP in files[1].read_text()
     seconds = {(row["what"], row["precision"]): float(row["seconds"]) for row in rows}
     for side in SIDES:
-        assert sum(seconds[phase, side] for phase in phases) < 3 * seconds[STEP, side]
+        longest = max(seconds[phase, side] for phase in phases)
+        assert longest < seconds[STEP, side], "a phase is part of the step"
 
 
 def test_a_row_is_written_when_it_is_there(tiny_prior: Path, tmp_path: Path) -> None:
     written: list[int] = []
-    measure(Speed((str(tiny_prior),), "cpu", 1, (8,), (8,)), tmp_path, lambda _: written.append(len(table(tmp_path))))
-    assert written == list(range(1, len(written) + 1))
+
+    def told(_: str) -> None:
+        written.append(len(table(tmp_path)))
+        assert len((tmp_path / "speed.md").read_text().splitlines()) == 2 + written[-1]
+
+    measure(Speed((str(tiny_prior),), "cpu", 1, (8,), (8,)), tmp_path, told)
+    assert written == list(range(1, 19))
+
+
+def test_an_interruption_among_the_steps_promises_no_resume(
+    tiny_prior: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their runs lie in a folder that goes with them."""
+
+    def interrupted(*_: object) -> None:
+        raise Interrupted("interrupted; what was done is saved, go on with --resume")
+
+    monkeypatch.setattr(speed_steps, "run", interrupted)
+    with pytest.raises(Interrupted, match=r"^interrupted; the rows so far are written$"):
+        measure(Speed((str(tiny_prior),), "cpu", 1, (8,), (8,)), tmp_path, str)
+    assert len(table(tmp_path)) == 6
 
 
 def test_the_steps_that_are_timed_are_those_of_a_run(tiny_prior: Path, tmp_path: Path) -> None:
@@ -66,6 +87,8 @@ def test_the_baseline_is_the_same_model(tiny_prior: Path) -> None:
     torch.testing.assert_close(plain.log_prob(policy, ids), policy.log_prob(ids), rtol=0, atol=1e-4)
 
 
-def test_an_unknown_policy_is_one_line(tmp_path: Path) -> None:
+def test_an_unknown_policy_or_none_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no policy"):
+        measure(Speed(()), tmp_path, str)
     with pytest.raises(UserError, match="lstn"):
         measure(Speed(("lstn",)), tmp_path, str)

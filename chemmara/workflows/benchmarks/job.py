@@ -21,7 +21,7 @@ from typing import Any
 import chemmara
 from chemmara.config import Table
 from chemmara.errors import ChemmaraError, UserError
-from chemmara.interrupts import Interrupts, keep_to_python
+from chemmara.interrupts import Interrupted, Interrupts, keep_to_python
 from chemmara.optimization.directory import RunDirectory, write_whole
 from chemmara.optimization.settings import RunSettings
 from chemmara.workflows.benchmarks.results import Row, distil
@@ -171,7 +171,7 @@ def main() -> int:
         with Interrupts() as interrupts:
             rows = run_job(job, interrupts)
         write_whole(rows_file(job), json.dumps(rows) + "\n")
-    except ChemmaraError as error:
+    except (ChemmaraError, Interrupted) as error:
         print(error, file=sys.stderr)
         return error.exit_code
     return 0

@@ -1,4 +1,4 @@
-"""The peak memory of a process, in MB, as the system counts it."""
+"""The peak memory of a process or of a GPU, in MB."""
 
 from __future__ import annotations
 
@@ -19,3 +19,20 @@ def own_peak_mb() -> float:
     except ImportError:
         return math.nan
     return peak_mb(resource.getrusage(resource.RUSAGE_SELF))
+
+
+def forget_peak(device: str) -> None:
+    """Have :func:`most_mb` of a GPU count from here on; of a process there is one peak alone."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+
+
+def most_mb(device: str) -> float:
+    """Most memory held, MB: of the GPU since its peak was forgotten, or of this process since it began."""
+    if device.startswith("cuda"):
+        import torch
+
+        return float(torch.cuda.max_memory_allocated()) / 1e6
+    return own_peak_mb()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from chemmara.chemistry.molecules import read
+from chemmara.chemistry.molecules import Molecule, read
 from chemmara.language.vocabulary import END, PAD, START
 from chemmara.policies.precision import autocast
 
@@ -63,7 +63,7 @@ def train_step(policy: Any, ids: Tensor, optimizer: torch.optim.Optimizer) -> No
 def reinforce_step(
     policy: Any,
     prior: Any,
-    score: Callable[[str], float],
+    score: Callable[[Molecule], float],
     n: int,
     optimizer: torch.optim.Optimizer,
     generator: torch.Generator,
@@ -73,7 +73,8 @@ def reinforce_step(
     clock = [_now(policy.device)]
     texts, ids = sample(policy, n, generator, limit)
     clock.append(_now(policy.device))
-    rewards = torch.tensor([score(text) if read(text).molecule else 0.0 for text in texts], device=policy.device)
+    molecules = [read(text).molecule for text in texts]
+    rewards = torch.tensor([score(each) if each else 0.0 for each in molecules], device=policy.device)
     clock.append(_now(policy.device))
     agent = log_prob(policy, ids)
     with torch.no_grad():

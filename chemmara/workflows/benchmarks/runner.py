@@ -83,8 +83,6 @@ def _here(jobs: Sequence[Job], interrupts: Interrupts) -> Answers:
         interrupts.check()
         try:
             yield job, run_job(job, interrupts)
-        except Interrupted:
-            raise
         except ChemmaraError as error:
             yield job, str(error)
         except Exception as error:  # the others are to run in any case

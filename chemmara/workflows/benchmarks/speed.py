@@ -19,7 +19,7 @@ from chemmara.errors import UserError, nearest
 from chemmara.places import make_directory
 from chemmara.policies.decoding import MAX_TOKENS
 from chemmara.workflows.benchmarks import speed_steps
-from chemmara.workflows.benchmarks.memory import own_peak_mb
+from chemmara.workflows.benchmarks.memory import forget_peak, most_mb
 
 SAMPLING_BATCHES = (64, 128, 512)
 TRAINING_BATCHES = (64, 128, 256)
@@ -48,8 +48,10 @@ Side = Callable[[], int]
 def measure(request: Speed, out: Path, say: Callable[[str], None] = print) -> tuple[Path, Path]:
     """``speed.csv`` and ``speed.md`` in ``out``, written anew after each row, which is a line to ``say``.
 
-    Raises :class:`UserError` for an unknown policy.
+    Raises :class:`UserError` for an unknown policy, or none.
     """
+    if not request.policies:
+        raise UserError("no policy is named")
     rows: list[Row] = []
     for name in request.policies:
         for row in _policy_rows(name, request):
@@ -199,16 +201,15 @@ def _training(policy: Any, molecules: Any, batch: int) -> dict[str, Side]:
 
 def _step_rows(same: Row, policy: Any, repeats: int) -> Iterator[Row]:
     """A step of a run and its phases."""
-    _forget_peak(same["device"])
-    seconds = speed_steps.measure(policy, repeats)
-    memory = _peak(same["device"])
+    sides = speed_steps.measure(policy, repeats)
+    plain = sides[speed_steps.PLAIN].seconds
     for phase in ("", *speed_steps.PHASES):
-        for side, took in seconds.items():
+        for name, side in sides.items():
+            took = side.seconds[phase]
             yield {
-                **same, "what": f"{STEP}: {phase}" if phase else STEP, "batch": speed_steps.BATCH, "precision": side,
-                "seconds": took[phase], "molecules_per_second": speed_steps.BATCH / took[phase],
-                "tokens_per_second": "", "times_plain": seconds[speed_steps.PLAIN][phase] / took[phase],
-                "memory_mb": memory,
+                **same, "what": f"{STEP}: {phase}" if phase else STEP, "batch": speed_steps.BATCH, "precision": name,
+                "seconds": took, "molecules_per_second": speed_steps.BATCH / took,
+                "tokens_per_second": "", "times_plain": plain[phase] / took, "memory_mb": side.memory_mb,
             }  # fmt: skip
 
 
@@ -225,11 +226,11 @@ def _compare(same: Row, sides: dict[str, Side], request: Speed, batch: int) -> I
     for turn in range(first + request.repeats):
         for name, side in sides.items():
             _wait(same["device"])
-            _forget_peak(same["device"])
+            forget_peak(same["device"])
             start = time.perf_counter()
             number = side()
             _wait(same["device"])
-            memory[name] = max(memory[name], _peak(same["device"]))
+            memory[name] = max(memory[name], most_mb(same["device"]))
             if turn >= first:
                 seconds[name].append(time.perf_counter() - start)
                 tokens[name].append(number)
@@ -248,19 +249,3 @@ def _wait(device: str) -> None:
         import torch
 
         torch.cuda.synchronize()
-
-
-def _forget_peak(device: str) -> None:
-    if device.startswith("cuda"):
-        import torch
-
-        torch.cuda.reset_peak_memory_stats()
-
-
-def _peak(device: str) -> float:
-    """Most memory held, MB: of the GPU since its peak was forgotten, or of this process since it began."""
-    if device.startswith("cuda"):
-        import torch
-
-        return float(torch.cuda.max_memory_allocated()) / 1e6
-    return own_peak_mb()

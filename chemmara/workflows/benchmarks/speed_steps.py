@@ -6,12 +6,17 @@ import copy
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from chemmara.chemistry.molecules import Molecule
+from chemmara.interrupts import Interrupted
 from chemmara.optimization.watcher import Watcher
 from chemmara.policies.decoding import MAX_TOKENS
+from chemmara.workflows.benchmarks.memory import forget_peak, most_mb
 
 BATCH = 64
 STEPS = 3
@@ -23,6 +28,19 @@ PLAIN = "float32, plain"
 
 Seconds = dict[str, float]
 """Of one step: the whole under '', and its phases."""
+
+
+@dataclass
+class Side:
+    """What was measured of one way to make a step."""
+
+    steps: list[Seconds] = field(default_factory=list)
+    memory_mb: float = 0.0
+
+    @property
+    def seconds(self) -> Seconds:
+        """Medians."""
+        return {name: statistics.median(step[name] for step in self.steps) for name in ("", *PHASES)}
 
 
 class Clock(Watcher):
@@ -41,27 +59,37 @@ class Clock(Watcher):
         self._last = now
 
 
-def measure(policy: Any, repeats: int) -> dict[str, Seconds]:
-    """Medians over ``repeats`` x ``STEPS`` steps of each side, the sides in turn: the plain loop, and runs of the
-    preset `vanilla` in both precisions, QED for a score."""
+def measure(policy: Any, repeats: int) -> dict[str, Side]:
+    """``repeats`` x ``STEPS`` steps of each side, in turn: the plain loop, and runs of the preset `vanilla` in both
+    precisions, QED for a score.
+
+    Raises :class:`Interrupted`.
+    """
     from chemmara.policies.storage import save_policy
 
-    steps: dict[str, list[Seconds]] = {PLAIN: [], "float32": [], "bfloat16": []}
-    plain = Plain(policy)
+    device, plain = str(policy.device), Plain(policy)
     plain.step()
     with tempfile.TemporaryDirectory() as folder:
         prior = Path(folder) / "prior.safetensors"
         save_policy(policy, prior)
-        for repeat in range(repeats):
-            steps[PLAIN] += [plain.step() for _ in range(STEPS)]
-            for precision in ("float32", "bfloat16"):
-                steps[precision] += run(
-                    prior, precision, str(policy.device), repeat, Path(folder) / f"{repeat}-{precision}"
-                )
-    return {
-        side: {name: statistics.median(step[name] for step in taken) for name in ("", *PHASES)}
-        for side, taken in steps.items()
-    }
+
+        def ours(precision: str, repeat: int) -> list[Seconds]:
+            return run(prior, precision, device, repeat, Path(folder) / f"{repeat}-{precision}")
+
+        make: dict[str, Callable[[int], list[Seconds]]] = {
+            PLAIN: lambda repeat: [plain.step() for _ in range(STEPS)],
+            **{precision: partial(ours, precision) for precision in ("float32", "bfloat16")},
+        }
+        sides = {name: Side() for name in make}
+        try:
+            for repeat in range(repeats):
+                for name, side in sides.items():
+                    forget_peak(device)
+                    side.steps += make[name](repeat)
+                    side.memory_mb = max(side.memory_mb, most_mb(device))
+        except Interrupted:  # there is nothing of these runs to go on with
+            raise Interrupted("interrupted; the rows so far are written") from None
+    return sides
 
 
 def run(prior: Path, precision: str, device: str, seed: int, out: Path) -> list[Seconds]:
@@ -100,10 +128,7 @@ class Plain:
         return {"": sum(phases.values()), **phases}
 
 
-def _qed(smiles: str) -> float:
+def _qed(molecule: Molecule) -> float:
     from rdkit.Chem import QED
 
-    from chemmara.chemistry.molecules import read
-
-    molecule = read(smiles).molecule
-    return float(QED.qed(molecule.mol)) if molecule else 0.0  # type: ignore[no-untyped-call]
+    return float(QED.qed(molecule.mol))  # type: ignore[no-untyped-call]
