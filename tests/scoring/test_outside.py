@@ -129,9 +129,9 @@ def test_the_error_of_a_start_reaches_the_caller_from_a_worker() -> None:
         ScoringFunction(table, executor)(["C"])
 
 
-def of_one_program(folder: Path, *endpoints: str) -> dict[str, Any]:
+def of_one_program(folder: Path, *endpoints: str, fault: str = "exit") -> dict[str, Any]:
     """A score of several endpoints of the program; it notes in ``folder``/count what it is asked."""
-    command = [sys.executable, str(ORACLE), "exit", str(folder / "count")]
+    command = [sys.executable, str(ORACLE), fault, str(folder / "count")]
     clip = {"name": "clip", "low": 0, "high": 10}
     parts = [
         {"name": "executable", "label": name, "endpoint": name, "command": command, "transform": clip}
@@ -378,12 +378,12 @@ def test_a_program_is_started_once_whichever_endpoint_is_missing(tmp_path: Path)
 
 
 def test_a_time_limit_belongs_to_the_score_that_has_it(tmp_path: Path) -> None:
-    table = of_one_program(tmp_path, "length")
+    table = of_one_program(tmp_path, "length", fault="hang")
     score = ScoringFunction(table)
     table["component"][0]["timeout"] = 1e-9
     hasty = ScoringFunction(table)
     assert score.settings.components[0].spec.key == hasty.settings.components[0].spec.key
-    assert "timed out" in str(hasty(["CCO"]).errors[0])
+    assert "timed out" in str(hasty(["[Fe]"]).errors[0])
     assert score(["CCO"]).raw["length"].tolist() == [3]
 
 
