@@ -106,5 +106,9 @@ def _conclude(out: Path, screen: Console) -> None:
     for folder in folders:
         screen.print(f"molecules: {folder / 'molecules.csv'}", markup=False, soft_wrap=True)
     screen.print(f"comparison: {', '.join(map(str, files))}", markup=False, soft_wrap=True)
-    command = f"chemmara export {shlex.quote(str(out))} -o hits.csv --min-score {comparison.thresholds[0]:g}"
-    screen.print(f"next: {command} --one-per-scaffold", markup=False, soft_wrap=True)
+    command, threshold = f"chemmara export {shlex.quote(str(out))}", comparison.thresholds[0]
+    if comparison.runs.hits.any():
+        following = f"next: {command} -o hits.csv --min-score {threshold:g} --one-per-scaffold"
+    else:
+        following = f"no molecule scored {threshold:g} or more; the best that there are: {command} -o best.csv --top 50"
+    screen.print(following, markup=False, soft_wrap=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,18 @@ def test_says_what_it_did_and_what_to_do_next(finished: Finished) -> None:
     assert "mara (2)" in result.stdout  # the comparison, two seeds
     assert f"chemmara export {out} -o hits.csv" in result.stdout
     assert all((out / name).is_file() for name in ("compare.csv", "compare_tests.csv", "compare.png"))
+
+
+def test_what_to_do_next_works_where_nothing_is_a_hit(tmp_path: Path, tiny_prior: Path) -> None:
+    config, out = write(tmp_path / "hard.toml", toy(tiny_prior, threshold=1.0)), tmp_path / "out"
+    result = invoke("optimize", config, "-o", out, "--method", "vanilla", "--set", "execution.threads=1")
+    assert result.exit_code == 0, result.output
+    said = result.stdout.splitlines()[-1]
+    assert said.startswith("no molecule scored 1 or more")
+    arguments = shlex.split(said.partition("chemmara ")[2])
+    arguments[arguments.index("best.csv")] = str(tmp_path / "best.csv")
+    assert invoke(*arguments).exit_code == 0
+    assert len(rows(tmp_path / "best.csv")) > 10
 
 
 def test_event_files_where_tensorboard_is_installed(finished: Finished) -> None:

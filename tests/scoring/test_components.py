@@ -279,6 +279,7 @@ def test_shape_prefers_the_reference(tmp_path: Path) -> None:
         ("property_windows", {"windows": {"logp": {"low": 2, "high": 1}}}, "low (2) is above high (1)"),
         ("property_windows", {"windows": {}}, "windows"),
         ("python", {"function": "no_such_module:f"}, "no module 'no_such_module'"),
+        ("python", {"function": "mine.py:f"}, "a module is named without .py: 'mine'"),
         (
             "python",
             {"function": "example_scores:carbon", "path": str(HERE)},

@@ -188,7 +188,8 @@ def _load(name: str, folders: list[Path], where: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             places = " or ".join(f"'{folder}'" for folder in dict.fromkeys(folders))
-            raise ConfigError(f"{where}: no module '{name}' in {places}, nor installed") from None
+            hint = f"; a module is named without .py: '{name[:-3]}'" if name.endswith(".py") else ""
+            raise ConfigError(f"{where}: no module '{name}' in {places}, nor installed{hint}") from None
         raise ConfigError(f"{where}: module '{name}' cannot be imported: {error}") from None
     except (Exception, SystemExit) as error:
         reason = failure(error).error
