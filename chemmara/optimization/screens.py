@@ -168,7 +168,7 @@ class FullCluster(ScreenRule):
 
     A scored molecule joins each leader within reach, or leads a new cluster if there is none. With ``growth`` above 1
     buckets grow where no new clusters are found: on a narrow goal all that is good lies in few. With ``hit_share`` they
-    grow, by some 17% over 80 molecules, and stay as large, as long as the search finds too little outside of them.
+    grow, by some 17% over 80 molecules, as long as the search finds too little outside of them, and never shrink.
     """
 
     parameters: ClusterParameters

@@ -201,15 +201,15 @@ def _training(policy: Any, molecules: Any, batch: int) -> dict[str, Side]:
 
 def _step_rows(same: Row, policy: Any, repeats: int) -> Iterator[Row]:
     """A step of a run and its phases."""
-    sides = speed_steps.measure(policy, repeats)
-    plain = sides[speed_steps.PLAIN].seconds
+    timings = speed_steps.measure(policy, repeats)
+    plain = timings[speed_steps.PLAIN].seconds
     for phase in ("", *speed_steps.PHASES):
-        for name, side in sides.items():
-            took = side.seconds[phase]
+        for name, timing in timings.items():
+            took = timing.seconds[phase]
             yield {
                 **same, "what": f"{STEP}: {phase}" if phase else STEP, "batch": speed_steps.BATCH, "precision": name,
                 "seconds": took, "molecules_per_second": speed_steps.BATCH / took,
-                "tokens_per_second": "", "times_plain": plain[phase] / took, "memory_mb": side.memory_mb,
+                "tokens_per_second": "", "times_plain": plain[phase] / took, "memory_mb": timing.memory_mb,
             }  # fmt: skip
 
 

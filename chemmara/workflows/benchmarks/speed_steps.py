@@ -31,7 +31,7 @@ Seconds = dict[str, float]
 
 
 @dataclass
-class Side:
+class Timing:
     """What was measured of one way to make a step."""
 
     steps: list[Seconds] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Clock(Watcher):
         self._last = now
 
 
-def measure(policy: Any, repeats: int) -> dict[str, Side]:
+def measure(policy: Any, repeats: int) -> dict[str, Timing]:
     """``repeats`` x ``STEPS`` steps of each side, in turn: the plain loop, and runs of the preset `vanilla` in both
     precisions, QED for a score.
 
@@ -80,7 +80,7 @@ def measure(policy: Any, repeats: int) -> dict[str, Side]:
             PLAIN: lambda repeat: [plain.step() for _ in range(STEPS)],
             **{precision: partial(ours, precision) for precision in ("float32", "bfloat16")},
         }
-        sides = {name: Side() for name in make}
+        sides = {name: Timing() for name in make}
         try:
             for repeat in range(repeats):
                 for name, side in sides.items():
