@@ -74,13 +74,20 @@ def check_replay(replay: ReplaySettings, diversity_filter: Any, screen: ScreenSe
             raise ConfigError(f"replay.{key}: nothing is replayed; set replay.updates to 1 or more")
 
 
-def check_genetic(genetic: GeneticSettings, replay: ReplaySettings) -> None:
+def check_genetic(genetic: GeneticSettings, replay: ReplaySettings, screen: ScreenSettings) -> None:
     if genetic.offspring and not replay.used:
         raise ConfigError("genetic.offspring: offspring are learned from by replay; set replay.updates to 1 or more")
     if genetic.offspring and genetic.population > replay.size:
         raise ConfigError(
             f"genetic.population: the buffer never holds {genetic.population} molecules (replay.size = {replay.size}); "
             "lower it, or set genetic.offspring = 0"
+        )
+    if genetic.ahead > 1 and not (genetic.offspring and screen.looks_ahead):
+        rules = " or ".join(f"`{entry.name}`" for entry in SCREENS if entry.item.looks_ahead)
+        lacking = f"no rule of the screen tells what is expected of offspring; give it {rules}"
+        raise ConfigError(
+            f"genetic.ahead: {lacking if genetic.offspring else 'nothing is bred; set genetic.offspring'}, or leave "
+            "ahead at 1"
         )
 
 

@@ -36,7 +36,8 @@ COLUMNS: dict[str, str] = {
     "offspring": "rows of molecules that were bred in the step, scored or refused; they come after the sampled ones",
     "penalised": "rows of not_sent that are learned from with reward 0",
     **{f"{REFUSED}{name}": f"molecules that the screen's rule `{name}` has refused so far" for name in SCREENS.names()},
-    "kl": "mean of log pi - log pi_ref over the batch, nats a sequence: an estimate of KL(agent || prior)",
+    "kl": "mean of log pi - log pi_ref over the batch, nothing sampled beyond it, nats a sequence: an estimate "
+    "of KL(agent || prior)",
     "agent_log_prob": "mean total log-probability of the batch under the agent, nats",
     "prior_log_prob": "mean total log-probability of the batch under the prior, nats",
     "hit_prior_log_prob": "the same under the prior, of the batch's hits alone",

@@ -21,7 +21,7 @@ from chemmara.optimization.couples import Breeders
 from chemmara.optimization.directory import BUDGET_SPENT, HITS_FOUND, STEPS_DONE
 from chemmara.optimization.exploit import Exploit
 from chemmara.optimization.labels import unpadded
-from chemmara.optimization.repeats import once_each
+from chemmara.optimization.repeats import of_rows, once_each
 from chemmara.optimization.replay import Remembered, ReplayBuffer
 from chemmara.optimization.rollout import Sampled, Scored, Seen, ledger_rows, score_batch
 from chemmara.optimization.sampling import as_given, draw
@@ -111,7 +111,7 @@ class Learner(pl.LightningModule):
         )  # fmt: skip
         clock.append(time.perf_counter())
         # Before the scoring: a GPU goes through the prior while the oracle is at work on the processor.
-        prior = self._prior_log_prob(sampled.ids)
+        prior = of_rows(self._prior_log_prob, sampled.ids, batch.admitted | ~batch.extra)
         clock.append(time.perf_counter())
         scored = self._score(batch)
         clock.append(time.perf_counter())
@@ -234,7 +234,7 @@ class Learner(pl.LightningModule):
     def _take_in(self, ids: Tensor, batch: Sampled, origin: str, start: int = 0) -> list[RunRow]:
         """Score molecules that the agent has not sampled, and put them into the replay buffer."""
         scored = self._score(batch)
-        prior, agent = (in_parts(policy, ids) for policy in (self.prior, self.agent))
+        prior, agent = (of_rows(partial(in_parts, policy), ids, batch.admitted) for policy in (self.prior, self.agent))
         filtered = self.filter(scored.molecules, scored.scores.total, scored.first.tolist())
         self._remember(ids, scored, np.where(scored.penalised, 0.0, filtered), prior)
         return ledger_rows(scored, self.step_number, agent.cpu().numpy(), prior.cpu().numpy(), start, origin)

@@ -98,6 +98,17 @@ class Sampled:
     penalised: list[bool]
     batch_size: int
 
+    @property
+    def admitted(self) -> NDArray[np.bool_]:
+        """(B,): molecules that have a score, or are to be sent for one if the budget lasts."""
+        pairs = zip(self.readings, self.refusals)
+        return np.array([reading.molecule is not None and refusal is None for reading, refusal in pairs], dtype=bool)
+
+    @property
+    def extra(self) -> NDArray[np.bool_]:
+        """(B,): rows beyond the batch."""
+        return np.arange(len(self.texts)) >= self.batch_size
+
 
 class Judge:
     """Decides, row by row in the order of sampling, what of a step's samples is sent; counts what it lets through."""
@@ -169,7 +180,7 @@ def score_batch(batch: Sampled, scoring: ScoringFunction, seen: Seen, budget: in
         distinct=np.array(distinct, bool),
         unpaid=np.array(unpaid, bool),
         penalised=np.array(batch.penalised, bool),
-        extra=np.arange(len(molecules)) >= batch.batch_size,
+        extra=batch.extra,
     )  # fmt: skip
     _count(scored, seen, threshold)
     return scored

@@ -130,7 +130,7 @@ class RunSettings:
         check_augmentation(str(head.augmentation["name"]), augmentation, objective[1], head.replay)
         check_strength(settings.strength[0], objective[1])
         check_replay(head.replay, settings.diversity_filter[0], settings.screen)
-        check_genetic(head.genetic, head.replay)
+        check_genetic(head.genetic, head.replay, settings.screen)
         check_exploit(head.exploit, head.replay, settings.screen)
         return settings
 

@@ -36,8 +36,10 @@ COLUMN_MEANINGS = {
     "method": "the method of the config that made the run",
     "seed": "the seed of the run",
     "sampled": "the text that the agent wrote, which the log-probabilities belong to",
-    "agent_log_prob": "log-probability of the text under the agent when it was sampled, nats, total",
-    "prior_log_prob": "log-probability of the text under the prior, nats, total",
+    "agent_log_prob": "log-probability of the text under the agent when it was sampled, nats, total; blank where a "
+    "screen refused what was bred",
+    "prior_log_prob": "log-probability of the text under the prior, nats, total; blank where a screen refused what was "
+    "bred, or sampled beyond the batch",
     "origin": "sampled: the agent wrote it; seed: given in seed_molecules; bred: made from the buffer's molecules",
 }
 

@@ -115,11 +115,15 @@ def test_a_run_that_breeds_counts_records_and_resumes(
     assert {row["origin"] for row in table} == {"sampled", "bred"}
     prior = load_policy(find_prior(str(config()["prior"])), "cpu")
     prior.precision = "float32"
-    ids = [prior.vocabulary.encode_batch([row["SMILES"]]) for row in bred]
-    assert [row["sampled"] for row in bred[:5]] == [prior.vocabulary.written(each)[0] for each in ids[:5]]
+    sent = [row for row in bred if row["score"]]
+    ids = [prior.vocabulary.encode_batch([row["SMILES"]]) for row in sent]
+    assert [row["sampled"] for row in sent[:5]] == [prior.vocabulary.written(each)[0] for each in ids[:5]]
     with torch.no_grad():
         expected = [float(prior.log_prob(torch.from_numpy(each))) for each in ids[:5]]
-    assert [float(row["prior_log_prob"]) for row in bred[:5]] == pytest.approx(expected, abs=1e-3)
+    assert [float(row["prior_log_prob"]) for row in sent[:5]] == pytest.approx(expected, abs=1e-3)
+    read = [row for row in bred if row["prior_log_prob"] and row["agent_log_prob"]]
+    assert read == sent, "what was refused is not put through the models"
+    assert (len(sent) < len(bred)) == bool(screen)
     pools: list[list[Any]] = []
 
     class TwoProcesses(Breeders):
@@ -151,6 +155,11 @@ def test_a_run_that_breeds_counts_records_and_resumes(
             r"genetic\.population.*replay\.size = 30",
         ),
         ({"genetic": {"ofspring": 8}}, r"genetic.*offspring"),
+        ({"genetic": {"ahead": 2}}, r"genetic\.ahead: nothing is bred; set genetic\.offspring"),
+        (
+            {"genetic": {"offspring": 8, "ahead": 2}, "replay": {"updates": 1}},
+            r"genetic\.ahead: no rule of the screen.* give it `promising`, or leave ahead at 1",
+        ),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(config: Config, tables: dict[str, Any], message: str) -> None:

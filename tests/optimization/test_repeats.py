@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from chemmara.language.vocabulary import Vocabulary, pad
-from chemmara.optimization.repeats import once_each
+from chemmara.optimization.repeats import of_rows, once_each
 from chemmara.policies.lstm import LstmPolicy
 from chemmara.policies.recurrent import LstmParameters
 
@@ -65,3 +66,20 @@ def test_each_row_is_asked_once_and_answered_everywhere(rows: list[list[int]]) -
 
     assert once_each(value, torch.tensor(rows)).tolist() == [10 * a + b for a, b in rows]
     assert asked == list(map(list, dict.fromkeys(map(tuple, rows)))), "once each, in the order in which they come"
+
+
+@given(wanted=st.lists(st.booleans(), min_size=len(TEXTS), max_size=len(TEXTS)))
+@settings(max_examples=20, deadline=None)
+def test_rows_that_are_not_wanted_are_not_computed(policy: LstmPolicy, wanted: list[bool]) -> None:
+    ids = torch.from_numpy(pad([policy.vocabulary.encode(text) for text in TEXTS]))
+    rows: list[int] = []
+
+    def counted(part: Tensor) -> Tensor:
+        rows.append(len(part))
+        return policy.log_prob(part).detach()
+
+    found = of_rows(counted, ids, np.array(wanted))
+    assert sum(rows) == sum(wanted)
+    expected = policy.log_prob(ids).detach()
+    expected[~torch.tensor(wanted)] = torch.nan
+    torch.testing.assert_close(found, expected.to(found.dtype), equal_nan=True, atol=1e-5, rtol=0)

@@ -243,6 +243,7 @@ RULES = [
     {"name": "cluster", "minimum_score": 0.2},
 ]
 SCREEN = {"draws": 4, "rule": RULES}
+BATCH = 8
 
 
 def test_a_screened_run_spends_no_call_on_what_it_refused_and_resumes(config: Config, tmp_path: Path) -> None:
@@ -276,6 +277,14 @@ def test_a_screened_run_spends_no_call_on_what_it_refused_and_resumes(config: Co
     assert len(told) >= 2
     assert {name: int(metrics[-1][f"refused_{name}"]) for name in told} == told
     assert metrics[-1]["refused_known"] == "", "no such rule in this run"
+    at = [index for row in metrics for index in range(int(row["sampled"]))]
+    unlearned = [row for row, index in zip(table, at) if index >= BATCH and row["error"]]
+    assert any(row["error"].startswith("not sent") for row in unlearned)
+    assert [row for row in table if not row["prior_log_prob"]] == unlearned, "the prior reads what teaches, and that"
+    assert all(row["agent_log_prob"] for row in table)
+    first = [row for row, index in zip(table, at) if index < BATCH and row["step"] == "2"]
+    kl = [float(row["agent_log_prob"]) - float(row["prior_log_prob"]) for row in first]
+    assert float(metrics[1]["kl"]) == pytest.approx(sum(kl) / len(kl), abs=1e-3), "of the fair sample alone"
     assert "refused.plausible" in (whole / "report.html").read_text()
     with pytest.raises(RuntimeError, match="crash"):
         run("cut", watcher=StopAfter(3))
