@@ -31,6 +31,7 @@ SCREENS: Registry[type[ScreenRule]] = Registry(
     "screen rule",
     (
         "chemmara.optimization.screens",
+        "chemmara.optimization.screen_clusters",
         "chemmara.optimization.screen_limits",
         "chemmara.optimization.screen_promise",
         "chemmara.optimization.screen_stereo",

@@ -313,7 +313,7 @@ def test_mistakes_are_named() -> None:
 
 
 class TestHitShare:
-    """Buckets that grow while hits are short: as wide a search as leaves enough of them."""
+    """Buckets that grow while hits are short, and shrink while they are plenty: as wide a search as leaves enough."""
 
     TABLE: ClassVar[dict[str, Any]] = {
         "name": "cluster", "bucket_size": 2, "similarity": 0.4, "minimum_score": 0.5, "hit_share": 0.5,
@@ -347,6 +347,41 @@ class TestHitShare:
         assert rule.closed(self.CHAIN)
         assert self.full().judge(molecule("CCCCCCCO"))[0]
 
+    @pytest.mark.parametrize(("hits", "closed"), [(472, False), (476, True), (2000, True)])
+    def test_buckets_shrink_while_hits_are_plenty(self, hits: int, closed: bool) -> None:
+        """From 2 to 1.5 by ln(4/3)/ln(1.002) = 144 scores, to 1 by 347, once there are 128."""
+        shrinking, kept = screen({**self.TABLE, "shrink_to": 1}), screen(self.TABLE)
+        for rule in (shrinking, kept):
+            self.teach(rule, [0.9], self.CHAIN)
+            self.teach(rule, [0.9] * (hits - 1))
+            assert not rule.judge(molecule("C1CCNCC1"))[0], "other chemistry stays open"
+        assert shrinking.closed(self.CHAIN) == closed
+        assert not kept.closed(self.CHAIN)
+
+    def test_they_shrink_to_their_least_size_and_grow_again_from_there(self) -> None:
+        rule = screen({**self.TABLE, "bucket_size": 4, "shrink_to": 2})
+        self.teach(rule, [0.9, 0.9], self.CHAIN)
+        self.teach(rule, [0.9] * 3000)
+        assert rule.closed(self.CHAIN)
+        assert not rule.closed("C1CCNCC1")
+        self.teach(rule, [0.9], "C1CCNCC1")
+        assert not rule.closed("C1CCNCC1"), "two are its least size"
+        self.teach(rule, [0.1] * 70)
+        assert not rule.closed(self.CHAIN), "as soon as hits are short"
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"shrink_to": 1, "hit_share": None}, r"screen\.rule\[0\]\.shrink_to: .* set hit_share"),
+            ({"shrink_to": 3}, r"screen\.rule\[0\]\.shrink_to: buckets begin with bucket_size = 2"),
+            ({"shrink_to": 0}, r"screen\.rule\[0\]\.shrink_to"),
+        ],
+    )
+    def test_a_least_size_that_makes_no_sense(self, changes: dict[str, Any], message: str) -> None:
+        table = {key: value for key, value in {**self.TABLE, **changes}.items() if value is not None}
+        with pytest.raises(ConfigError, match=message):
+            check_screen({"rule": [table]})
+
     def test_without_it_nothing_grows(self) -> None:
         rule = self.full(hit_share=None)
         self.teach(rule, [0.1] * 500)
@@ -367,14 +402,15 @@ class TestHitShare:
         self.teach(rule, [0.9, 0.9], self.CHAIN)
         assert rule.closed(self.CHAIN)
 
-    def test_it_goes_on_from_a_checkpoint(self) -> None:
-        rule = self.full()
+    @pytest.mark.parametrize("changes", [{}, {"shrink_to": 1}])
+    def test_it_goes_on_from_a_checkpoint(self, changes: dict[str, Any]) -> None:
+        rule = self.full(**changes)
         self.teach(rule, [0.1] * 126)
         rule.learn([molecule(self.CHAIN)], np.array([0.9]), np.array([True]))
         assert rule.closed(self.CHAIN), "it has grown by too little for another"
         self.teach(rule, [0.1] * 100)
         state = json.loads(json.dumps(rule.state_dict()))
-        again = screen(self.TABLE)
+        again = screen({**self.TABLE, **changes})
         again.load_state_dict(state)
         assert rule.closed(self.CHAIN) == again.closed(self.CHAIN)
         for each in (rule, again):
@@ -384,4 +420,4 @@ class TestHitShare:
 
     def test_a_config_without_it_is_as_before_there_was_such_a_key(self, config: Any) -> None:
         rule = RunSettings.parse(config(screen={"rule": [{"name": "cluster"}]})).to_table()["screen"]["rule"][0]
-        assert "hit_share" not in rule
+        assert not {"hit_share", "shrink_to"} & set(rule)
