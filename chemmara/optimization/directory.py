@@ -1,15 +1,11 @@
-"""A run directory: what lies where, what state it is in, and writing its small files whole or not at all."""
+"""A run directory: what lies where, and what state it is in."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
-import os
 import platform
 import shlex
-import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import chemmara
 from chemmara.config import Table
-from chemmara.errors import RunError, UserError
-from chemmara.optimization.columns import COLUMNS, LOG, REFUSED
+from chemmara.errors import UserError
 from chemmara.optimization.goal import changed_contents, own_file_hint, score_change
+from chemmara.places import write_whole
 from chemmara.reporting.config_file import LATER, UNUSED
 
 if TYPE_CHECKING:
@@ -216,81 +212,8 @@ def _has_rows(file: Path) -> bool:
         return False
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file through a temporary one. Raises :class:`RunError` if the disk refuses."""
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "w", encoding="utf-8", newline="") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise RunError(f"'{path}' could not be written: {error.strerror}") from None
-
-
-class MetricsFile:
-    """metrics.csv: a row a step, appended; on resume the rows past the checkpoint are cut off.
-
-    A figure beyond COLUMNS gets a column of its own in the step that brings it; an objective logs what it likes.
-    """
-
-    def __init__(self, path: Path, keep_up_to: int) -> None:
-        self.path = path
-        self.columns = list(COLUMNS)
-        rows = []
-        if path.is_file() and keep_up_to > 0:
-            text = path.read_text(encoding="utf-8")
-            whole = text[: text.rfind("\n") + 1]  # a full disk may have cut the last row, even within its step number
-            reader = csv.DictReader(whole.splitlines())
-            names = reader.fieldnames or ()
-            self.columns += [n for n in names if n.startswith((LOG, REFUSED)) and n not in COLUMNS]
-            rows = [row for row in reader if _step(row) <= keep_up_to]
-        self._write(rows)
-
-    def _write(self, rows: Sequence[Mapping[str, str]]) -> None:
-        lines = [self.columns, *([row.get(name) or "" for name in self.columns] for row in rows)]
-        write_whole(self.path, "".join(map(_line, lines)))
-
-    def append(self, metrics: Mapping[str, float]) -> None:
-        """One more row; NaN is blank. Raises :class:`RunError` if the disk refuses."""
-        new = [name for name in metrics if name not in self.columns]
-        self.columns += new
-        cells = [_cell(metrics.get(name)) for name in self.columns]
-        try:
-            if new:
-                with open(self.path, newline="", encoding="utf-8") as stream:
-                    rows = list(csv.DictReader(stream))
-                self._write(rows)
-            with open(self.path, "a", encoding="utf-8") as stream:
-                stream.write(_line(cells))
-                stream.flush()
-                os.fsync(stream.fileno())  # the checkpoint, which says how many rows there are, is on the disk as well
-        except OSError as error:
-            raise RunError(f"'{self.path}' could not be written: {error.strerror}") from None
-
-
 def _differ(names: Sequence[str]) -> str:
     return "differ" if len(names) > 1 else "differs"
-
-
-def _line(cells: Sequence[str]) -> str:
-    """A line of CSV: the name of a log may have a comma."""
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerow(cells)
-    return out.getvalue()
-
-
-def _step(row: Mapping[str, Any]) -> int:
-    text = row.get("step") or ""
-    return int(text) if text.isdigit() else sys.maxsize
-
-
-def _cell(value: float | None) -> str:
-    if value is None or value != value:
-        return ""
-    return str(value) if isinstance(value, int) else f"{value:.6g}"
 
 
 def now() -> str:

@@ -16,10 +16,11 @@ import torch
 from chemmara.config import merge
 from chemmara.errors import RunError, UserError
 from chemmara.interrupts import Interrupts
-from chemmara.optimization.directory import METRICS, MetricsFile, RunDirectory, now, versions
+from chemmara.optimization.directory import METRICS, RunDirectory, now, versions
 from chemmara.optimization.files import hashes
 from chemmara.optimization.goal import score_record
 from chemmara.optimization.learner import Learner, Steps
+from chemmara.optimization.metrics_file import MetricsFile
 from chemmara.optimization.notices import CutNotice
 from chemmara.optimization.screening import files_of
 from chemmara.optimization.seeds import read_seeds

@@ -21,8 +21,8 @@ from chemmara.klrl.mara import Mara
 from chemmara.klrl.objectives import OBJECTIVES, LossOutput, ObjectiveParameters, PolicyBatch
 from chemmara.klrl.strength import STRENGTHS, Strength
 from chemmara.optimization.columns import COLUMNS
-from chemmara.optimization.directory import MetricsFile
 from chemmara.optimization.filters import DIVERSITY_FILTERS, DiversityFilter
+from chemmara.optimization.metrics_file import MetricsFile
 from chemmara.optimization.screening import SCREENS, ScreenRule
 from chemmara.optimization.settings import RunSettings
 from chemmara.registry import Entry

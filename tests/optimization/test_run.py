@@ -25,10 +25,11 @@ from chemmara.language.tokenizers import UnreadableText
 from chemmara.language.vocabulary import END
 from chemmara.optimization import update as update_module
 from chemmara.optimization.columns import COLUMNS
-from chemmara.optimization.directory import MetricsFile, RunDirectory
+from chemmara.optimization.directory import RunDirectory
 from chemmara.optimization.labels import unpadded
 from chemmara.optimization.learner import ROWS_AT_ONCE, Learner, in_parts
 from chemmara.optimization.methods import PRESETS
+from chemmara.optimization.metrics_file import MetricsFile
 from chemmara.optimization.replay import Remembered, ReplayBuffer
 from chemmara.optimization.run import Watcher
 from chemmara.optimization.settings import RunSettings

@@ -22,8 +22,9 @@ import chemmara
 from chemmara.config import Table
 from chemmara.errors import ChemmaraError, UserError
 from chemmara.interrupts import Interrupted, Interrupts, keep_to_python
-from chemmara.optimization.directory import RunDirectory, write_whole
+from chemmara.optimization.directory import RunDirectory
 from chemmara.optimization.settings import RunSettings
+from chemmara.places import write_whole
 from chemmara.workflows.benchmarks.results import Row, distil
 
 ROWS = "rows.json"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chemmara.optimization.directory import write_whole
+from chemmara.places import write_whole
 from chemmara.reporting.compare import mean_and_sd
 from chemmara.reporting.statistics import LEAST_SEEDS, holm, mann_whitney
 from chemmara.workflows.benchmarks.plan import Plan, Request

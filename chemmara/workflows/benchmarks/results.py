@@ -13,7 +13,7 @@ from typing import Any
 from chemmara.errors import UserError
 from chemmara.metrics.efficiency import auc_top, oracle_burden
 from chemmara.metrics.table import Metric, metric
-from chemmara.optimization.directory import write_whole
+from chemmara.places import write_whole
 from chemmara.reporting.measures import COMPARED, digest, measure
 from chemmara.reporting.runs import Run, find_run
 from chemmara.scoring.ledger import RunRow
