@@ -60,12 +60,14 @@ def test_the_grace_time_raises_whatever_the_step_waits_for(wait: Callable[[float
 
 def test_handlers_are_restored_and_the_timer_is_stopped() -> None:
     before = [signal.getsignal(number) for number in BOTH]
-    with contextlib.suppress(ZeroDivisionError), Interrupts(grace=0.1):
+    with contextlib.suppress(ZeroDivisionError), Interrupts(grace=60) as interrupts:
         assert [signal.getsignal(number) for number in BOTH] != before
         send(signal.SIGINT)
         raise ZeroDivisionError
     assert [signal.getsignal(number) for number in BOTH] == before
-    time.sleep(0.2)  # a timer that still ran would interrupt this
+    assert interrupts._timer is not None
+    interrupts._timer.join(10)
+    assert not interrupts._timer.is_alive(), "it was cancelled, long before its time"
 
 
 def test_a_handler_put_over_it_can_be_taken_back() -> None:

@@ -109,6 +109,8 @@ def _conclude(out: Path, screen: Console) -> None:
     command, threshold = f"chemmara export {shlex.quote(str(out))}", comparison.thresholds[0]
     if comparison.runs.hits.any():
         following = f"next: {command} -o hits.csv --min-score {threshold:g} --one-per-scaffold"
+    elif not comparison.runs.top_10.notna().any():
+        following = "no molecule has a score: the column `error` of molecules.csv has the reasons"
     else:
         following = f"no molecule scored {threshold:g} or more; the best that there are: {command} -o best.csv --top 50"
     screen.print(following, markup=False, soft_wrap=True)

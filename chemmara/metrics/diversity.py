@@ -15,7 +15,7 @@ from chemmara.chemistry.molecules import read
 from chemmara.chemistry.scaffolds import generic, murcko
 
 _BLOCK = 2048
-"""Molecules on either side of the pairs that are compared at once: some 70 MB."""
+"""Molecules on either side of the pairs that are compared at once: some 120 MB."""
 
 
 def ecfp4(smiles: Sequence[str], bits: int = 2048) -> list[Any]:

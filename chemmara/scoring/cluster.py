@@ -11,7 +11,7 @@ import queue
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -70,14 +70,22 @@ class Cluster:
     mend: Callable[[], None] = field(default=lambda: None)
 
     def close(self) -> None:
-        """Leave: an own cluster ends, another one goes on without our scoring processes."""
-        with suppress(Exception):
-            if self.client.status == "running" and self.client.nthreads():
-                self.client.run(remote.close, self.client.id, on_error="ignore")
-        for part in (self.client, self.own):
-            with suppress(Exception):  # what is gone already needs no closing
+        """Leave: an own cluster ends, another one goes on without our scoring processes.
+
+        An interruption leaves out what it comes in; what follows is closed all the same.
+        """
+        with ExitStack() as rest:
+            for part in (self.own, self.client):  # the last comes first
                 if part is not None:
-                    part.close()
+                    rest.callback(_close, part)
+            with suppress(Exception):
+                if self.client.status == "running" and self.client.nthreads():
+                    self.client.run(remote.close, self.client.id, on_error="ignore")
+
+
+def _close(part: Any) -> None:
+    with suppress(Exception):  # what is gone already needs no closing
+        part.close()
 
 
 class DaskExecutor:
@@ -247,8 +255,10 @@ class DaskExecutor:
         """Leave the cluster. The executor can be used again: it connects anew."""
         cluster, self._cluster, self._threads = self._cluster, None, 0
         if cluster is not None:
-            cluster.close()
-            _LOG.setLevel(self._level)
+            try:
+                cluster.close()
+            finally:
+                _LOG.setLevel(self._level)
 
 
 def build(parameters: DaskParameters) -> DaskExecutor:

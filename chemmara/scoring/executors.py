@@ -26,7 +26,8 @@ from chemmara.scoring.worker import answer
 WORK = "chemmara.scoring.work"
 _POLL_S = 1.0
 _NO_START = "worker processes cannot be started"
-_STARTS = 3  # failed starts in a row after which the workers are given up
+_STARTS = 3  # failed starts in a row after which no more are tried
+_LAST_WORD_S = 0.5  # that a process whose pipe is closed has to end by itself, before it is killed
 
 
 class SerialParameters(Parameters):
@@ -101,18 +102,19 @@ class ProcessExecutor:
         self._pool: list[WorkerProcess] = []
         self._events: queue.SimpleQueue[tuple[WorkerProcess, Any]] = queue.SimpleQueue()
         self._failed_starts = 0
+        self._back: list[Job] = []  # for which no process could be started, until another is done
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[int, list[Evaluation]]]:
         if any(worker.job for worker in self._pool):
             raise RuntimeError("the executor is still running other tasks")
         self._forget_dead()
         waiting = (Job(i, task, self.timeout is not None) for i, task in enumerate(tasks))
-        back: list[Job] = []  # for which no process could be started, until another is done
+        self._back = []
         fault: ChemmaraError | None = None
         try:
             while True:
                 if fault is None:
-                    yield from ((job.index, []) for job in self._assign(waiting, back))
+                    yield from ((job.index, []) for job in self._assign(waiting))
                 if not any(worker.job for worker in self._pool):
                     break
                 finished = None
@@ -128,24 +130,17 @@ class ProcessExecutor:
         if fault is not None:
             raise fault
 
-    def _assign(self, waiting: Iterator[Job], back: list[Job]) -> list[Job]:
+    def _assign(self, waiting: Iterator[Job]) -> list[Job]:
         """Give the next jobs to processes that have none; returns those without a molecule that were met."""
         empty: list[Job] = []
         while (worker := next((w for w in self._pool if w.job is None), None)) or len(self._pool) < self.workers:
-            job = back.pop() if back else next(waiting, None)
+            job = self._back.pop() if self._back else next(waiting, None)
             if job is None:
                 break
             if not job.smiles:
                 empty.append(job)
                 continue
-            try:
-                self._begin(worker or self._start(), job)
-            except RunError as error:
-                if not self._pool:
-                    raise
-                back.append(job)
-                self.workers = len(self._pool)
-                warnings.warn(f"the work is left to {self.workers} of its processes: {error}", stacklevel=3)
+            self._begin(job, worker)
         return empty
 
     def _forget_dead(self) -> None:
@@ -163,13 +158,27 @@ class ProcessExecutor:
         self._pool.append(worker)
         return worker
 
-    def _begin(self, worker: WorkerProcess, job: Job) -> None:
-        worker.job = job
-        worker.send(self.timeout)
+    def _begin(self, job: Job, worker: WorkerProcess | None = None) -> None:
+        """Give a job to a process, a new one unless told which; it waits where none can be started."""
+        try:
+            worker = worker or self._start()
+        except RunError as error:
+            self._make_do(job, error)
+        else:
+            worker.job = job
+            worker.send(self.timeout)
 
-    def _remove(self, worker: WorkerProcess) -> str:
+    def _make_do(self, job: Job, error: RunError) -> None:
+        """Leave a job, and all others, to the processes that there are. Raises ``error`` where there is none."""
+        if not self._pool:
+            raise error
+        self._back.append(job)
+        self.workers = len(self._pool)
+        warnings.warn(f"the work is left to {self.workers} of its processes: {error}", stacklevel=4)
+
+    def _remove(self, worker: WorkerProcess, patience: float = 0.0) -> str:
         self._pool.remove(worker)
-        return worker.kill()
+        return worker.kill(patience)
 
     def _next(self) -> Job | None:
         """Wait for one event; the job that it finished, if any."""
@@ -205,19 +214,20 @@ class ProcessExecutor:
             worker.job, worker.deadline = None, math.inf
         if not job.units:
             return job
-        self._begin(worker or self._start(), job)
+        self._begin(job, worker)
         return None
 
     def _died(self, worker: WorkerProcess) -> Job | None:
-        job, reason = worker.job, self._remove(worker)
+        job, reason = worker.job, self._remove(worker, _LAST_WORD_S)
         if not worker.ready:
             self._failed_starts += 1
-            if self._failed_starts >= _STARTS:
-                raise RunError(f"{_NO_START}: {reason}")
+        elif job is not None:
+            job.crashed(reason, fresh=worker.sent == 1)
         if job is None:
             return None
-        if worker.ready:
-            job.crashed(reason, fresh=worker.sent == 1)
+        if not worker.ready and self._failed_starts >= _STARTS:
+            self._make_do(job, RunError(f"{_NO_START}: {reason}"))
+            return None
         return self._go_on(None, job)
 
     def _too_late(self, worker: WorkerProcess) -> Job | None:

@@ -76,7 +76,11 @@ class WorkerProcess:
         self.deadline = math.inf
         self.loading = False
         self.job: Job | None = None
-        threading.Thread(target=self._listen, args=(events,), daemon=True).start()
+        try:
+            threading.Thread(target=self._listen, args=(events,), daemon=True).start()
+        except BaseException:  # no room for a thread: nobody would ever hear of the process
+            self.kill()
+            raise
 
     def _listen(self, events: queue.SimpleQueue[tuple[WorkerProcess, Any]]) -> None:
         replies = self._process.stdout
@@ -102,14 +106,29 @@ class WorkerProcess:
             self._process.stdin.write(pickle.dumps(request))
             self._process.stdin.flush()
 
-    def kill(self) -> str:
-        """End the process and all that it started, at once; the reason in words if it had ended by itself."""
+    def kill(self, patience: float = 0.0) -> str:
+        """End the process and all that it started; the reason in words if it had ended by itself.
+
+        ``patience``: seconds that it has for that. Its pipe is closed a moment before it has ended.
+        """
+        until = time.monotonic() + patience
+        while time.monotonic() < until and not self._ended():
+            time.sleep(0.005)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if hasattr(os, "killpg") and self._process.returncode is None:
                 # Not yet waited for, so the number still means this process, dead or alive.
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
         return _reason(self.close(None))
+
+    def _ended(self) -> bool:
+        """Whether it has ended. It is not waited for, so that its number, and its children's group, stay taken."""
+        if not hasattr(os, "waitid"):
+            return self._process.poll() is not None
+        try:
+            return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+        except ChildProcessError:
+            return True
 
     def close(self, grace_s: float | None) -> int:
         """Let the process end by itself, within ``grace_s`` seconds if given; its exit code."""

@@ -60,6 +60,15 @@ def test_what_to_do_next_works_where_nothing_is_a_hit(tmp_path: Path, tiny_prior
     assert len(rows(tmp_path / "best.csv")) > 10
 
 
+def test_what_to_do_next_where_nothing_has_a_score(tmp_path: Path, tiny_prior: Path) -> None:
+    (tmp_path / "mine.py").write_text("def nothing(smiles):\n    return [None for _ in smiles]\n")
+    scoring = {"component": [{"name": "python", "function": "mine:nothing"}]}
+    config, out = write(tmp_path / "none.toml", toy(tiny_prior, scoring=scoring)), tmp_path / "out"
+    result = invoke("optimize", config, "-o", out, "--method", "vanilla", "--set", "execution.threads=1")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-1].startswith("no molecule has a score: the column `error`")
+
+
 def test_event_files_where_tensorboard_is_installed(finished: Finished) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -20,6 +20,7 @@ import pytest
 from chemmara import __version__
 from chemmara.config import check
 from chemmara.errors import ConfigError, RunError, UserError
+from chemmara.interrupts import Interrupted
 from chemmara.optimization.execution import check_execution, executor_table
 from chemmara.optimization.tables import ExecutionSettings
 from chemmara.scoring import cluster, remote
@@ -118,6 +119,36 @@ def test_a_run_that_leaves_ends_its_own_evaluations(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.slow
+def test_an_interruption_while_it_leaves_closes_the_rest() -> None:
+    class Part:
+        status, closed = "running", False
+
+        def __init__(self, id: str = "", fault: BaseException | None = None) -> None:
+            self.id, self.fault = id, fault
+
+        def nthreads(self) -> dict[str, int]:
+            return {"worker": 1}
+
+        def run(self, *_: Any, **__: Any) -> None:
+            raise Interrupted("interrupted")
+
+        def close(self) -> None:
+            self.closed = True
+            if self.fault:
+                raise self.fault
+
+    level = cluster._LOG.level
+    client, own = Part("client", OSError("gone")), Part()
+    executor = DaskExecutor(lambda: cluster.Cluster(client, own))
+    executor._join()
+    assert cluster._LOG.level != level
+    with pytest.raises(Interrupted):
+        executor.close()
+    assert client.closed
+    assert own.closed
+    assert cluster._LOG.level == level
+
+
 def test_a_scheduler_that_stays_is_free_for_the_next_run(processes: Processes) -> None:
     executor = executor_of(processes)
     answers = executor.run([Task(SPEC, ("C",)), *[Task(SPEC, ("hang",))] * 3])

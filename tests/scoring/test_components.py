@@ -279,7 +279,11 @@ def test_shape_prefers_the_reference(tmp_path: Path) -> None:
         ("property_windows", {"windows": {"logp": {"low": 2, "high": 1}}}, "low (2) is above high (1)"),
         ("property_windows", {"windows": {}}, "windows"),
         ("python", {"function": "no_such_module:f"}, "no module 'no_such_module'"),
-        ("python", {"function": "mine.py:f"}, "a module is named without .py: 'mine'"),
+        ("python", {"function": "mine.py:f"}, "no module 'mine.py' in"),
+        *(
+            ("python", {"function": name}, "a module is named without .py and without its folder, which `path` can")
+            for name in ("mine.py:f", "mine.py", "./mine.py:f", "/abs/mine:f", "C:\\abs\\mine.py:f")
+        ),
         (
             "python",
             {"function": "example_scores:carbon", "path": str(HERE)},

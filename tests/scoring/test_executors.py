@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -233,7 +234,7 @@ def test_a_process_killed_while_idle_is_replaced(shared: ProcessExecutor) -> Non
 def test_processes_that_cannot_start_are_one_clear_error() -> None:
     with (
         ProcessExecutor(1, module="no_such_module_at_all") as executor,
-        pytest.raises(RunError, match="cannot be started"),
+        pytest.raises(RunError, match="cannot be started: scoring process exited with code 1"),
     ):
         outcomes(executor, ("C",))
 
@@ -259,6 +260,61 @@ def test_as_many_processes_as_the_system_lets_start(monkeypatch: pytest.MonkeyPa
         executor.close()
         with pytest.raises(RunError, match=r"worker processes cannot be started: .*temporarily unavailable"):
             outcomes(executor, ("C",))
+
+
+def test_processes_that_die_while_they_start_leave_the_work_to_the_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As a system does it that is nearly full: it lets them begin."""
+    monkeypatch.setenv("LONE", str(tmp_path / "first"))
+    with ProcessExecutor(3, module="lone_work") as executor:
+        with pytest.warns(UserWarning, match="left to") as told:
+            found = outcomes(executor, *[("C" * length,) for length in range(1, 8)])
+        assert re.search("left to 1 of its processes: .*exited with code 11", str(told[-1].message))
+        assert found == [[Evaluation(float(length))] for length in range(1, 8)]
+        executor.close()
+        with pytest.raises(RunError, match=r"worker processes cannot be started: .*exited with code 11"):
+            outcomes(executor, ("C",))
+
+
+def test_a_process_that_cannot_be_replaced_leaves_its_work_to_the_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    room, crash = 2, f"crash once {tmp_path / 'marker'}"
+
+    def limited(*arguments: Any) -> pool.WorkerProcess:
+        nonlocal room
+        if not room:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        room -= 1
+        return pool.WorkerProcess(*arguments)
+
+    monkeypatch.setattr(executors, "WorkerProcess", limited)
+    with ProcessExecutor(2, module=MODULE) as executor:
+        with pytest.warns(UserWarning, match="left to 1 of its processes: .*temporarily unavailable"):
+            found = outcomes(executor, ("C", crash, "CC"), ("CCC",), ("CCCC",))
+        assert found == [
+            [Evaluation(1.0), Evaluation(float(len(crash))), Evaluation(2.0)], [Evaluation(3.0)], [Evaluation(4.0)]
+        ]  # fmt: skip
+
+
+def test_a_process_that_nobody_could_listen_to_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {child.pid for child in psutil.Process().children()}
+
+    class NoThread:
+        def __init__(self, **_: Any) -> None:
+            pass
+
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(pool.threading, "Thread", NoThread)
+    with (
+        ProcessExecutor(1, module=MODULE) as executor,
+        pytest.raises(RunError, match="cannot be started: can't start new thread"),
+    ):
+        outcomes(executor, ("C",))
+    assert {child.pid for child in psutil.Process().children()} == before
 
 
 PARENT = """

@@ -24,6 +24,8 @@ from chemmara.scoring.component import COMPONENTS, Component, failure, file_hash
 from chemmara.scoring.evaluation import Evaluation
 from chemmara.scoring.imports import imported
 
+_NO_FILE = "; a module is named without .py and without its folder, which `path` can name"
+
 
 class PythonParameters(Parameters):
     """Parameters of a user's function."""
@@ -38,7 +40,8 @@ class PythonParameters(Parameters):
     def _two_names(cls, text: str) -> str:
         module, colon, function = text.partition(":")
         if not colon or not function.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
-            raise ValueError("should read module:function")
+            file = ".py:" in f"{text}:" or "/" in text or "\\" in text
+            raise ValueError(f"should read module:function{_NO_FILE if file else ''}")
         return text
 
     @field_validator("kwargs")
@@ -188,7 +191,7 @@ def _load(name: str, folders: list[Path], where: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             places = " or ".join(f"'{folder}'" for folder in dict.fromkeys(folders))
-            hint = f"; a module is named without .py: '{name[:-3]}'" if name.endswith(".py") else ""
+            hint = _NO_FILE if name.endswith(".py") else ""
             raise ConfigError(f"{where}: no module '{name}' in {places}, nor installed{hint}") from None
         raise ConfigError(f"{where}: module '{name}' cannot be imported: {error}") from None
     except (Exception, SystemExit) as error:

@@ -36,6 +36,7 @@ class Timing:
 
     steps: list[Seconds] = field(default_factory=list)
     memory_mb: float = 0.0
+    """The peak; on a GPU the plain side's weights, which stay there, are in that of the others."""
 
     @property
     def seconds(self) -> Seconds:
