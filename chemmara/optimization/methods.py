@@ -28,6 +28,27 @@ _SCREENED: Table = {
     },
     "exploit": {"share": 0.2, "scarce": 0.25},
 }
+
+
+def _foreseen(**clusters: Any) -> Table:
+    """What looks ahead; ``clusters``: more settings of the rule that keeps it from staying where it is."""
+    return {
+        **_SCREENED,
+        "screen": {
+            "draws": 12,
+            "rule": [
+                {"name": "plausible"},
+                {"name": "scaffold"},
+                {"name": "cluster", "similarity": 0.4, "bucket_size": 10, "hit_share": 0.75, **clusters},
+                {"name": "stereoisomer"},
+                {"name": "promising", "share": 0.25, "curiosity": 2.0},
+            ],
+        },
+        "genetic": {"offspring": 16, "generations": 1, "mutation_rate": 0.01, "population": 64},
+        "exploit": {"share": 0.2, "scarce": 0.5, "lifts_last": ["scaffold"], "ahead": 4},
+    }
+
+
 PRESETS: dict[str, Table] = {
     # REINVENT's squared loss on each batch, nothing else.
     "vanilla": {
@@ -93,21 +114,9 @@ PRESETS: dict[str, Table] = {
     # What `default` was before it looked ahead: the agent alone, kept from what is implausible or scored already.
     "screened": _SCREENED,
     # The best that we know so far: docs/experiments.md has the measurements.
-    "default": {
-        **_SCREENED,
-        "screen": {
-            "draws": 12,
-            "rule": [
-                {"name": "plausible"},
-                {"name": "scaffold"},
-                {"name": "cluster", "similarity": 0.4, "bucket_size": 10, "hit_share": 0.75},
-                {"name": "stereoisomer"},
-                {"name": "promising", "share": 0.25, "curiosity": 2.0},
-            ],
-        },
-        "genetic": {"offspring": 16, "generations": 1, "mutation_rate": 0.01, "population": 64},
-        "exploit": {"share": 0.2, "scarce": 0.5, "lifts_last": ["scaffold"], "ahead": 4},
-    },
+    "default": _foreseen(),
+    # `default` with clusters that shrink while hits are plenty: more kinds of chemistry, fewer molecules of each.
+    "wide": _foreseen(shrink_to=1),
 }
 # fmt: on
 Names = Sequence[str]

@@ -18,6 +18,7 @@ from chemmara.errors import RunError, UserError
 from chemmara.reporting.runs import Run
 from chemmara.reporting.tables import columns, number, quote
 from chemmara.scoring.ledger import Ledger, RunRow
+from chemmara.scoring.rows import was_sent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -200,8 +201,10 @@ def _inchikey(smiles: str) -> str:
 def values(entry: Entry, labels: Sequence[str]) -> list[str | int | float | bool | None]:
     """The values of one row, in the order of :func:`~chemmara.reporting.tables.columns`; NaN or None for none."""
     run, row = entry.run, entry.row
+    # A screen refuses nine of ten rows or more, and InChIKeys are most of what writing a table takes.
+    key = _inchikey(row.smiles) if was_sent(row.valid, row.error) else ""
     return [
-        *(row.smiles, _inchikey(row.smiles) if row.valid else "", entry.name, row.step, row.score),
+        *(row.smiles, key, entry.name, row.step, row.score),
         *(table.get(label, math.nan) for label in labels for table in (row.raw, row.transformed)),
         *(row.scaffold, row.valid, row.error, run.method, run.seed, row.sampled),
         *(row.agent_log_prob, row.prior_log_prob, row.origin),

@@ -24,7 +24,7 @@ TOP = 24
 TEMPLATE = "report.html.jinja"
 COLUMN_MEANINGS = {
     "SMILES": "canonical SMILES if the sequence is a molecule, else the text as sampled",
-    "InChIKey": "standard InChIKey, blank for an invalid sequence",
+    "InChIKey": "standard InChIKey; blank for an invalid sequence, and for what was not sent to scoring",
     "name": "method, seed, step and place in the batch: unique in the run",
     "step": "number of the step, from 1; 0 for the seed molecules, if there are any",
     "score": "total score in [0, 1] before any diversity filter; blank if there is none",

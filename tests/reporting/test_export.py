@@ -23,6 +23,7 @@ from chemmara.reporting import export as module
 from chemmara.reporting.export import export, frame, write_molecules
 from chemmara.reporting.runs import Run, find_run, find_runs
 from chemmara.scoring.ledger import Ledger, RunRow
+from chemmara.scoring.rows import NOT_SENT
 
 from .conftest import LABELS, SAMPLES, MakeRuns, make_row
 
@@ -67,6 +68,16 @@ def test_molecules_csv_has_every_row_and_the_columns_of_the_design(make_runs: Ma
     assert (rows[4]["score"], rows[4]["error"], rows[4]["valid"]) == ("", "qed: timed out", "True")
     assert (rows[3]["SMILES"], rows[3]["valid"], rows[3]["InChIKey"]) == ("c1cc", "False", "")
     assert float(rows[6]["score"]) == 0.1 + 0.2
+
+
+def test_what_was_not_sent_has_no_inchikey(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        refused = replace(make_row(0, 1, "CCO", None), error=f"{NOT_SENT}: scaffold known")
+        ledger.write_step("mara/seed-0", 0, [make_row(0, 0, "CCN", 0.5), refused])
+        write_molecules(ledger, "mara/seed-0", tmp_path / "molecules.csv", "mara", 0, LABELS)
+    sent, kept = table(tmp_path / "molecules.csv")
+    assert sent["InChIKey"] == "QUSNBJAOOMFDIB-UHFFFAOYSA-N"
+    assert (kept["SMILES"], kept["InChIKey"]) == ("CCO", "")
 
 
 def test_a_table_read_and_written_again_is_the_same_file(make_runs: MakeRuns, tmp_path: Path) -> None:
