@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from chemmara.errors import ConfigError, nearest
@@ -83,11 +84,13 @@ def check_genetic(genetic: GeneticSettings, replay: ReplaySettings, screen: Scre
             "lower it, or set genetic.offspring = 0"
         )
     if genetic.ahead > 1 and not (genetic.offspring and screen.looks_ahead):
+        # Said and not refused: a run that was begun so goes on, and other methods of the config may have a use for it.
         rules = " or ".join(f"`{entry.name}`" for entry in SCREENS if entry.item.looks_ahead)
         lacking = f"no rule of the screen tells what is expected of offspring; give it {rules}"
-        raise ConfigError(
-            f"genetic.ahead: {lacking if genetic.offspring else 'nothing is bred; set genetic.offspring'}, or leave "
-            "ahead at 1"
+        warnings.warn(
+            f"genetic.ahead = {genetic.ahead} does nothing: "
+            f"{lacking if genetic.offspring else 'nothing is bred; set genetic.offspring'}",
+            stacklevel=3,
         )
 
 

@@ -92,7 +92,8 @@ class FullCluster(ScreenRule):
     @property
     def _capacity(self) -> float:
         mean = sum(self._filled) / len(self._filled) if self._filled else 0.0
-        return max(self.parameters.bucket_size * self._grown, self.parameters.growth * mean)
+        size = round(self.parameters.bucket_size * self._grown, 9)  # 25 * (7 / 25) is above 7
+        return max(size, self.parameters.growth * mean)
 
     def closed(self, smiles: str) -> bool:
         if self._closed is None:  # asked for all of a buffer while nothing changes

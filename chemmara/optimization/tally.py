@@ -68,7 +68,7 @@ def tally(
         "kl": _mean((agent - prior)[~scored.extra]),
         "agent_log_prob": _mean(agent[~scored.extra]),
         "prior_log_prob": _mean(prior[~scored.extra]),
-        "hit_prior_log_prob": _mean(prior[hits]),
+        "hit_prior_log_prob": _mean(prior[hits & ~scored.extra]),
         "noncanonical": _mean(~np.array(canonical, bool)[valid]),
         "sigma": _sigma(learner),
         "anchor_reward": augmented.anchor_reward,

@@ -102,6 +102,7 @@ class ProcessExecutor:
         self._pool: list[WorkerProcess] = []
         self._events: queue.SimpleQueue[tuple[WorkerProcess, Any]] = queue.SimpleQueue()
         self._failed_starts = 0
+        self._lacking: RunError | None = None
         self._back: list[Job] = []  # for which no process could be started, until another is done
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[int, list[Evaluation]]]:
@@ -174,7 +175,14 @@ class ProcessExecutor:
             raise error
         self._back.append(job)
         self.workers = len(self._pool)
-        warnings.warn(f"the work is left to {self.workers} of its processes: {error}", stacklevel=4)
+        self._lacking = error
+        self._tell()
+
+    def _tell(self) -> None:
+        """Say that there are fewer processes than asked for, once one of them has shown that it can work."""
+        if self._lacking is not None and any(worker.ready for worker in self._pool):
+            warnings.warn(f"the work is left to {self.workers} of its processes: {self._lacking}", stacklevel=4)
+            self._lacking = None
 
     def _remove(self, worker: WorkerProcess, patience: float = 0.0) -> str:
         self._pool.remove(worker)
@@ -198,6 +206,7 @@ class ProcessExecutor:
         if kind == "ready":
             worker.ready = True
             self._failed_starts = 0
+            self._tell()
         elif kind == "started":
             worker.loading = False
             worker.deadline = math.inf if self.timeout is None else time.monotonic() + self.timeout

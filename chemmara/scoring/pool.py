@@ -111,20 +111,23 @@ class WorkerProcess:
 
         ``patience``: seconds that it has for that. Its pipe is closed a moment before it has ended.
         """
-        until = time.monotonic() + patience
-        while time.monotonic() < until and not self._ended():
-            time.sleep(0.005)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if hasattr(os, "killpg") and self._process.returncode is None:
-                # Not yet waited for, so the number still means this process, dead or alive.
-                os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.kill()
-        return _reason(self.close(None))
+        try:
+            until = time.monotonic() + patience
+            while time.monotonic() < until and not self._ended():
+                time.sleep(0.005)
+        finally:  # interrupted or not
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                if hasattr(os, "killpg") and self._process.returncode is None:
+                    # Not yet waited for, so the number still means this process, dead or alive.
+                    os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.kill()
+            code = self.close(None)
+        return _reason(code)
 
     def _ended(self) -> bool:
         """Whether it has ended. It is not waited for, so that its number, and its children's group, stay taken."""
-        if not hasattr(os, "waitid"):
-            return self._process.poll() is not None
+        if not hasattr(os, "waitid"):  # an older Python on macOS; on Windows there are no groups
+            return not hasattr(os, "killpg") and self._process.poll() is not None
         try:
             return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
         except ChildProcessError:

@@ -155,13 +155,23 @@ def test_a_run_that_breeds_counts_records_and_resumes(
             r"genetic\.population.*replay\.size = 30",
         ),
         ({"genetic": {"ofspring": 8}}, r"genetic.*offspring"),
-        ({"genetic": {"ahead": 2}}, r"genetic\.ahead: nothing is bred; set genetic\.offspring"),
-        (
-            {"genetic": {"offspring": 8, "ahead": 2}, "replay": {"updates": 1}},
-            r"genetic\.ahead: no rule of the screen.* give it `promising`, or leave ahead at 1",
-        ),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(config: Config, tables: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         RunSettings.parse(config(**tables))
+
+
+@pytest.mark.parametrize(
+    ("genetic", "message"),
+    [
+        ({"ahead": 2}, r"genetic\.ahead = 2 does nothing: nothing is bred; set genetic\.offspring"),
+        ({"ahead": 3, "offspring": 8}, r"genetic\.ahead = 3 does nothing: no rule of the screen.* give it `promising`"),
+    ],
+)
+def test_generations_that_nothing_looks_at_are_told(config: Config, genetic: dict[str, Any], message: str) -> None:
+    """And no more than told: a run that was begun so goes on."""
+    with pytest.warns(UserWarning, match=message):
+        assert RunSettings.parse(config(genetic=genetic, replay={"updates": 1})).to_table()["genetic"] == {
+            **GeneticSettings(**genetic).model_dump()
+        }

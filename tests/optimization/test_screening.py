@@ -369,6 +369,14 @@ class TestHitShare:
         self.teach(rule, [0.1] * 70)
         assert not rule.closed(self.CHAIN), "as soon as hits are short"
 
+    def test_a_least_size_is_met_to_the_molecule(self) -> None:
+        rule = screen({**self.TABLE, "bucket_size": 25, "shrink_to": 7})
+        self.teach(rule, [0.9] * 2000)
+        self.teach(rule, [0.9] * 6, self.CHAIN)
+        assert not rule.closed(self.CHAIN)
+        self.teach(rule, [0.9], self.CHAIN)
+        assert rule.closed(self.CHAIN)
+
     @pytest.mark.parametrize(
         ("changes", "message"),
         [

@@ -118,7 +118,6 @@ def test_a_run_that_leaves_ends_its_own_evaluations(monkeypatch: pytest.MonkeyPa
     remote.close("other")
 
 
-@pytest.mark.slow
 def test_an_interruption_while_it_leaves_closes_the_rest() -> None:
     class Part:
         status, closed = "running", False
@@ -149,6 +148,7 @@ def test_an_interruption_while_it_leaves_closes_the_rest() -> None:
     assert cluster._LOG.level == level
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_stays_is_free_for_the_next_run(processes: Processes) -> None:
     executor = executor_of(processes)
     answers = executor.run([Task(SPEC, ("C",)), *[Task(SPEC, ("hang",))] * 3])

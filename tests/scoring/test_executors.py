@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -233,10 +234,11 @@ def test_a_process_killed_while_idle_is_replaced(shared: ProcessExecutor) -> Non
 
 def test_processes_that_cannot_start_are_one_clear_error() -> None:
     with (
-        ProcessExecutor(1, module="no_such_module_at_all") as executor,
+        warnings.catch_warnings(action="error"),  # that it makes do with fewer, which it does not
+        ProcessExecutor(3, module="no_such_module_at_all") as executor,
         pytest.raises(RunError, match="cannot be started: scoring process exited with code 1"),
     ):
-        outcomes(executor, ("C",))
+        outcomes(executor, ("C",), ("CC",), ("CCC",))
 
 
 def test_as_many_processes_as_the_system_lets_start(monkeypatch: pytest.MonkeyPatch) -> None:
