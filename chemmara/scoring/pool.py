@@ -80,6 +80,8 @@ class WorkerProcess:
             threading.Thread(target=self._listen, args=(events,), daemon=True).start()
         except BaseException:  # no room for a thread: nobody would ever hear of the process
             self.kill()
+            if self._process.stdout is not None:
+                self._process.stdout.close()
             raise
 
     def _listen(self, events: queue.SimpleQueue[tuple[WorkerProcess, Any]]) -> None:
