@@ -201,7 +201,7 @@ def _inchikey(smiles: str) -> str:
 def values(entry: Entry, labels: Sequence[str]) -> list[str | int | float | bool | None]:
     """The values of one row, in the order of :func:`~chemmara.reporting.tables.columns`; NaN or None for none."""
     run, row = entry.run, entry.row
-    # A screen refuses nine of ten rows or more, and InChIKeys are most of what writing a table takes.
+    # A screen may refuse four of five rows, and InChIKeys are most of what writing a table takes.
     key = _inchikey(row.smiles) if was_sent(row.valid, row.error) else ""
     return [
         *(row.smiles, key, entry.name, row.step, row.score),

@@ -241,18 +241,21 @@ def test_processes_that_cannot_start_are_one_clear_error() -> None:
         outcomes(executor, ("C",), ("CC",), ("CCC",))
 
 
-def test_as_many_processes_as_the_system_lets_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the others are at may have been paid for."""
-    room = 1
+def limit_starts(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    """From now on the system lets ``room`` more processes start."""
+    places = iter(range(room))
 
     def limited(*arguments: Any) -> pool.WorkerProcess:
-        nonlocal room
-        if not room:
+        if next(places, None) is None:
             raise BlockingIOError(11, "Resource temporarily unavailable")
-        room -= 1
         return pool.WorkerProcess(*arguments)
 
     monkeypatch.setattr(executors, "WorkerProcess", limited)
+
+
+def test_as_many_processes_as_the_system_lets_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the others are at may have been paid for."""
+    limit_starts(monkeypatch, 1)
     with ProcessExecutor(3, module=MODULE) as executor:
         with pytest.warns(UserWarning, match="left to 1 of its processes: .*temporarily unavailable"):
             assert outcomes(executor, ("C",), (), ("CC",), ("CCC",)) == [
@@ -282,16 +285,8 @@ def test_processes_that_die_while_they_start_leave_the_work_to_the_others(
 def test_a_process_that_cannot_be_replaced_leaves_its_work_to_the_others(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    room, crash = 2, f"crash once {tmp_path / 'marker'}"
-
-    def limited(*arguments: Any) -> pool.WorkerProcess:
-        nonlocal room
-        if not room:
-            raise BlockingIOError(11, "Resource temporarily unavailable")
-        room -= 1
-        return pool.WorkerProcess(*arguments)
-
-    monkeypatch.setattr(executors, "WorkerProcess", limited)
+    crash = f"crash once {tmp_path / 'marker'}"
+    limit_starts(monkeypatch, 2)
     with ProcessExecutor(2, module=MODULE) as executor:
         with pytest.warns(UserWarning, match="left to 1 of its processes: .*temporarily unavailable"):
             found = outcomes(executor, ("C", crash, "CC"), ("CCC",), ("CCCC",))
