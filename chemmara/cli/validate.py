@@ -41,6 +41,9 @@ def validate(
     typer.echo(f"prior: {first.head.prior} ({first.prior.path})")
     if first.head.agent:
         typer.echo(f"agent: {first.head.agent} ({first.agent.path})")
+    for scaffold in dict.fromkeys(settings.head.scaffold for _, _, settings in runs):
+        if scaffold:
+            typer.echo(f"scaffold: {scaffold}, on which every molecule is built")
     for line in _seeds([settings for _, _, settings in runs]):
         typer.echo(line)
     typer.echo(f"{config} is valid: {counted(len(runs), 'run')} (seeds {numbers}), {calls:,} oracle calls in all")
@@ -52,7 +55,7 @@ def _seeds(runs: Sequence[RunSettings]) -> Iterator[str]:
 
     for path, run in {run.seed_molecules: run for run in runs}.items():
         if path is not None:
-            seeds, notes = read_seeds(path, run.prior.vocabulary())
+            seeds, notes = read_seeds(path, run.vocabulary)
             yield f"seed molecules: {len(seeds):,} of {path}, scored first, of {run.head.oracle_budget:,} calls"
             yield from notes
 

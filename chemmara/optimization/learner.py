@@ -31,6 +31,7 @@ from chemmara.optimization.spelling import canonical_entries
 from chemmara.optimization.state import state_of, take_up
 from chemmara.optimization.tally import tally
 from chemmara.optimization.update import Batch, Update
+from chemmara.policies.begun import given
 from chemmara.policies.dropout import take_off
 from chemmara.scoring.failure import FailureCounter
 from chemmara.scoring.function import ScoringFunction
@@ -46,6 +47,7 @@ class Learner(pl.LightningModule):
     """One run. Its whole state (agent, optimiser, budget, filter, replay, generators) is in Lightning's checkpoint.
 
     ``write_step(step, rows, metrics)`` is called at the end of each step with what the ledger and metrics.csv keep.
+    ``starts``: texts that all sequences begin with; ``policy`` is the agent given them, and so is ``prior``.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Learner(pl.LightningModule):
         write_step: WriteStep,
         seeds: Sequence[str] = (),
         count_failures_anew: bool = False,
+        starts: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -64,13 +67,15 @@ class Learner(pl.LightningModule):
         take_off(agent)
         self.agent = agent.train()
         # Outside the module's children: the frozen prior belongs neither to the checkpoint nor to the optimiser.
-        self.__dict__["prior"] = prior.eval().requires_grad_(False)
+        self.__dict__["prior"] = given(prior.eval().requires_grad_(False), starts)
+        self.__dict__["policy"] = given(self.agent, starts)
         self.prior: Any
+        self.policy: Any
         self.scoring, self.write_step, self.seeds = scoring, write_step, list(seeds)
         self.objective_parameters = settings.objective[1]
         # The objective's own parameters; as children of the module they are in the checkpoint.
-        starts = {name: each.initial for name, each in self.objective_parameters.learned.items()}
-        self.learned = torch.nn.ParameterDict({name: torch.tensor(start) for name, start in starts.items()})
+        own = self.objective_parameters.learned.items()
+        self.learned = torch.nn.ParameterDict({name: torch.tensor(each.initial) for name, each in own})
         self.filter = settings.diversity_filter[0].built(settings.diversity_filter[1], "diversity_filter")
         self.screen = Screen(settings.screen)
         self.replay = ReplayBuffer(self.head.replay, keep_best=self.head.exploit.used)
@@ -81,7 +86,7 @@ class Learner(pl.LightningModule):
         self.breeders = Breeders(torch.get_num_threads())
         self.rng = np.random.default_rng(self.head.seed)
         self.generator = torch.Generator(device=prior.device).manual_seed(self.head.seed)
-        self.update = Update(settings, self.agent, self.prior, self.rng, self.generator)
+        self.update = Update(settings, self.policy, self.prior, self.rng, self.generator)
         self.step_number = self.stalled = self.evaluations = 0
         self.stop_reason = ""
 
@@ -106,7 +111,7 @@ class Learner(pl.LightningModule):
         self.replay.lift(self.exploit.due(self.seen.calls))
         clock = [time.perf_counter()]
         sampled, batch = draw(
-            self.agent, self._read, self.screen, self.seen, batch_size=self.head.batch_size,
+            self.policy, self._read, self.screen, self.seen, batch_size=self.head.batch_size,
             budget=self.head.oracle_budget, generator=self.generator, max_tokens=self.head.max_tokens,
         )  # fmt: skip
         clock.append(time.perf_counter())
@@ -141,9 +146,9 @@ class Learner(pl.LightningModule):
     def _read(self, ids: Tensor) -> tuple[list[str], list[str]]:
         """The SMILES of ids (B, T), and the strings as written."""
         array = ids.cpu().numpy()
-        texts = self.agent.vocabulary.decode(array)
-        plain = self.agent.vocabulary.tokenizer_name == "smiles"
-        return texts, texts if plain else self.agent.vocabulary.written(array)
+        texts = self.policy.vocabulary.decode(array)
+        plain = self.policy.vocabulary.tokenizer_name == "smiles"
+        return texts, texts if plain else self.policy.vocabulary.written(array)
 
     def _score(self, batch: Sampled) -> Scored:
         scored = score_batch(batch, self.scoring, self.seen, self.head.oracle_budget, self.head.threshold)
@@ -213,7 +218,7 @@ class Learner(pl.LightningModule):
     def _replay_update(self, fresh: Sequence[Remembered], invalid: Sequence[Remembered]) -> float:
         """Learn from molecules of the buffer, and beside them from the step's own and its strings that are none."""
         entries = [*self.replay.draw(self.rng), *fresh]
-        spelled = [self.replay.spell(entry, self.agent.vocabulary, self.rng) for entry in entries]
+        spelled = [self.replay.spell(entry, self.policy.vocabulary, self.rng) for entry in entries]
         smiles = [*(entry.smiles for entry in entries), *(None for _ in invalid)]
         entries += invalid
         ids = torch.from_numpy(pad([*spelled, *(entry.ids for entry in invalid)])).to(self.generator.device)
@@ -228,13 +233,13 @@ class Learner(pl.LightningModule):
 
     def _take_seeds(self) -> None:
         """Step 0: the seed molecules, scored within the budget and put into the replay buffer."""
-        ids = torch.from_numpy(self.agent.vocabulary.encode_batch(self.seeds))
+        ids = torch.from_numpy(self.policy.vocabulary.encode_batch(self.seeds))
         self.write_step(0, self._take_in(ids, as_given(*self._read(ids)), SEED), {})
 
     def _take_in(self, ids: Tensor, batch: Sampled, origin: str, start: int = 0) -> list[RunRow]:
         """Score molecules that the agent has not sampled, and put them into the replay buffer."""
         scored = self._score(batch)
-        prior, agent = (of_rows(partial(in_parts, policy), ids, batch.admitted) for policy in (self.prior, self.agent))
+        prior, agent = (of_rows(partial(in_parts, policy), ids, batch.admitted) for policy in (self.prior, self.policy))
         filtered = self.filter(scored.molecules, scored.scores.total, scored.first.tolist())
         self._remember(ids, scored, np.where(scored.penalised, 0.0, filtered), prior)
         return ledger_rows(scored, self.step_number, agent.cpu().numpy(), prior.cpu().numpy(), start, origin)
@@ -246,7 +251,7 @@ class Learner(pl.LightningModule):
             genetic = genetic.model_copy(update={"ahead": max(genetic.ahead, self.head.exploit.ahead)})
         for _ in range(genetic.generations if genetic.offspring else 0):
             bred, batch = offspring(
-                self.replay.entries, genetic, self.head.replay.rank_coefficient, self.agent.vocabulary, self._written,
+                self.replay.entries, genetic, self.head.replay.rank_coefficient, self.policy.vocabulary, self._written,
                 self.screen, self.seen, self.breeders,
                 budget=self.head.oracle_budget, max_tokens=self.head.max_tokens, rng=self.rng,
             )  # fmt: skip

@@ -16,6 +16,7 @@ import torch
 from chemmara.config import merge
 from chemmara.errors import RunError, UserError
 from chemmara.interrupts import Interrupts
+from chemmara.language.vocabulary import Vocabulary
 from chemmara.optimization.directory import METRICS, RunDirectory, now, versions
 from chemmara.optimization.files import hashes
 from chemmara.optimization.goal import score_record
@@ -26,10 +27,12 @@ from chemmara.optimization.screening import files_of
 from chemmara.optimization.seeds import read_seeds
 from chemmara.optimization.settings import RunSettings
 from chemmara.optimization.watcher import Watcher
+from chemmara.policies.begun import given
 from chemmara.policies.catalog import WEIGHTS
 from chemmara.policies.checkpoints import AtomicCheckpointIO, TimedCheckpoint, quiet_lightning, read_checkpoint
 from chemmara.policies.device import pick_device
 from chemmara.policies.precision import Resolved, resolve
+from chemmara.policies.starts import likeliest_starts
 from chemmara.policies.storage import load_policy, save_policy
 from chemmara.reporting.export import write_molecules
 from chemmara.reporting.report import write_report
@@ -86,16 +89,20 @@ def _run(
     device = pick_device(head.execution.device)
     prior, agent = load_policy(settings.prior, device), load_policy(settings.agent, device)
     longest = settings.agent.header().get("history", {}).get("max_sequence_length")  # of an imported prior
-    seeds, notes = read_seeds(settings.seed_molecules, agent.vocabulary) if settings.seed_molecules else ([], [])
     checkpoint = read_checkpoint(directory.checkpoint) if directory.checkpoint.is_file() else None
     reached = json.loads(checkpoint["chemmara"])["step"] if checkpoint else -1
     precision = resolve(head.execution.precision, device)
     if checkpoint:
         precision = _go_on_as_begun(settings, directory, precision)
     prior.precision = agent.precision = precision
+    begun = directory.manifest() if checkpoint else {}
+    starts = begun.get("starts") or (likeliest_starts(prior, head.scaffold, head.max_tokens) if head.scaffold else [])
+    seeds, notes = _seeds(settings, given(agent, starts).vocabulary)
     manifest = {**_manifest(settings, directory, device, table), "precision": precision}
+    if starts:
+        manifest["starts"] = starts
     if checkpoint:
-        manifest |= _of_the_beginning(directory.manifest(), manifest)
+        manifest |= _of_the_beginning(begun, manifest)
     if checkpoint:
         _check_rows(directory, ledger, reached)
     # With these written down, config.toml gives the same molecules on a machine with other cores.
@@ -104,6 +111,8 @@ def _run(
     ledger.truncate(directory.key, after_step=reached)
     metrics_file = MetricsFile(directory.path / METRICS, keep_up_to=reached)
     watcher.start(directory, settings)
+    if starts:
+        watcher.say(f"upon {head.scaffold}: every sequence begins with {', '.join(starts)}")
     for note in notes:
         watcher.say(note)
 
@@ -124,7 +133,7 @@ def _run(
         retry=head.failure.retry,
         on_failure=head.failure.on_failure,
     )
-    learner = Learner(settings, agent, prior, scoring, write_step, seeds, count_failures_anew=retry_failed)
+    learner = Learner(settings, agent, prior, scoring, write_step, seeds, retry_failed, starts)
     saver = RunCheckpoint(directory.path / "checkpoints", head.execution.checkpoint_seconds, interrupts)
     with quiet_lightning():
         # A run that had ended has its epoch behind it: going on, it has one more.
@@ -139,6 +148,10 @@ def _run(
                 policy.release()
     _finish(settings, directory, ledger, learner, manifest, longest)
     watcher.end(learner.stop_reason)
+
+
+def _seeds(settings: RunSettings, vocabulary: Vocabulary) -> tuple[list[str], list[str]]:
+    return read_seeds(settings.seed_molecules, vocabulary) if settings.seed_molecules else ([], [])
 
 
 def _of_the_beginning(begun: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:

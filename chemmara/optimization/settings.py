@@ -14,6 +14,8 @@ from chemmara.errors import ConfigError, UserError, nearest
 from chemmara.klrl.augmentation import AUGMENTATIONS, build_augmentation
 from chemmara.klrl.objectives import OBJECTIVES
 from chemmara.klrl.strength import STRENGTHS
+from chemmara.language.begun import BegunVocabulary
+from chemmara.language.vocabulary import Vocabulary
 from chemmara.optimization.agreement import (
     check_augmentation,
     check_exploit,
@@ -29,6 +31,7 @@ from chemmara.optimization.seeds import read_seeds
 from chemmara.optimization.tables import ExecutionSettings, ExploitSettings, GeneticSettings, ReplaySettings
 from chemmara.policies.catalog import Prior, bundled, find_prior
 from chemmara.policies.policy import POLICIES
+from chemmara.policies.starts import readable
 from chemmara.registry import Registry
 from chemmara.reporting.config_file import UNUSED, follows_budget, without_later
 from chemmara.scoring.failure import FailureSettings
@@ -43,6 +46,11 @@ class _Head(Parameters):
         None,
         description="weights to begin with, such as the directory of an earlier run: a name, directory or file of the "
         "prior's vocabulary; default: the prior's own",
+    )
+    scaffold: str | None = Field(
+        None,
+        description="SMILES that every molecule is built upon: sequences begin with it and go on at its *, else at any "
+        "atom with a hydrogen, and nothing else of it changes; default: none",
     )
     oracle_budget: int = Field(10_000, ge=1, description="distinct valid molecules sent to scoring")
     batch_size: int = Field(64, ge=2, le=100_000, description="sequences sampled a step")
@@ -118,7 +126,7 @@ class RunSettings:
             diversity_filter=DIVERSITY_FILTERS.build_parameters(head.diversity_filter, "diversity_filter"),
             screen=check_screen(head.screen, folder, head.threshold),
             scoring=scoring or ScoringSettings.parse(head.scoring, folder=folder),
-            seed_molecules=_seeds(head, folder, prior),
+            seed_molecules=_seeds(head, folder, _vocabulary(head, prior)),
         )
         for name, (entry, parameters) in {
             "strength": settings.strength,
@@ -133,6 +141,11 @@ class RunSettings:
         check_genetic(head.genetic, head.replay, settings.screen)
         check_exploit(head.exploit, head.replay, settings.screen)
         return settings
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """What the run writes molecules with, before the weights tell which of a scaffold's spellings is taken."""
+        return _vocabulary(self.head, self.prior)
 
     @property
     def augmentation_name(self) -> str:
@@ -239,12 +252,26 @@ def _agent(text: str | None, folder: Path, prior: Prior) -> Prior:
     return agent
 
 
+def _vocabulary(head: _Head, prior: Prior) -> Vocabulary:
+    """What the run writes molecules with. Raises :class:`ConfigError` for a scaffold that the prior cannot begin with.
+
+    Which of the scaffold's spellings is taken, the weights tell later: all hold the same molecules.
+    """
+    if head.scaffold is None:
+        return prior.vocabulary()
+    try:
+        ends = readable(prior.vocabulary(), head.scaffold, head.max_tokens)
+    except UserError as error:
+        raise ConfigError(f"scaffold: {error}") from None
+    return BegunVocabulary(prior.vocabulary(), [spellings[0] for spellings in ends])
+
+
 def _is_path(text: str) -> bool:
     """Whether it can only be one: the names of bundled priors come first."""
     return text not in {prior.name for prior in bundled()}
 
 
-def _seeds(head: _Head, folder: Path, prior: Prior) -> Path | None:
+def _seeds(head: _Head, folder: Path, vocabulary: Vocabulary) -> Path | None:
     replay = head.replay
     if replay.seed_molecules is None:
         return None
@@ -252,7 +279,7 @@ def _seeds(head: _Head, folder: Path, prior: Prior) -> Path | None:
         raise ConfigError("replay.seed_molecules: seeds are learned from by replay; set replay.updates to 1 or more")
     path = Path(replay.seed_molecules).expanduser()
     path = folder / path if not path.is_absolute() and (folder / path).exists() else path
-    seeds, _ = read_seeds(path, prior.vocabulary())
+    seeds, _ = read_seeds(path, vocabulary)
     if len(seeds) >= head.oracle_budget:
         raise ConfigError(
             f"replay.seed_molecules: the {len(seeds):,} molecules of '{path}' are scored first, and oracle_budget = "

@@ -13,12 +13,12 @@ from chemmara.config import check
 from chemmara.errors import UserError
 from chemmara.policies.catalog import find_prior
 from chemmara.policies.decoding import Decoding
+from chemmara.policies.starts import likeliest_starts, prefix_start
 from chemmara.processes import in_order
 from chemmara.reporting.export import replacing
 from chemmara.reporting.tables import number, quote
 from chemmara.workflows.seen import Seen
 from chemmara.workflows.settings import SampleSettings
-from chemmara.workflows.starts import find_starts
 
 if TYPE_CHECKING:
     import torch
@@ -81,7 +81,7 @@ def sample_file(
     policy = load_policy(found, pick_device(checked.device))
     policy.precision = checked.precision
     generator = torch.Generator(device=policy.device).manual_seed(checked.seed)
-    starts = find_starts(policy, checked)
+    starts = _starts(policy, checked)
     done, seen = Sampled(), Seen()
     with replacing(out) as stream:
         if out.suffix.lower() == ".csv":
@@ -100,6 +100,18 @@ def sample_file(
                     stream.write(f"sample-{done.written:07d}{entry}" if out.suffix.lower() == ".sdf" else entry)
             progress(len(chunk))
     return done
+
+
+def _starts(policy: Any, settings: SampleSettings) -> list[list[int]]:
+    """The ids of each beginning, without an end token; one empty one where nothing was asked for."""
+    if settings.prefix and settings.scaffold:
+        raise UserError("--prefix and --scaffold exclude each other")
+    if settings.prefix:
+        return [prefix_start(policy.vocabulary, settings.prefix, settings.max_tokens)]
+    if settings.scaffold:
+        texts = likeliest_starts(policy, settings.scaffold, settings.max_tokens)
+        return [policy.vocabulary.encode(text)[:-1] for text in texts]
+    return [[]]
 
 
 def _look(chunk: list[Text], suffix: str) -> list[Looked]:

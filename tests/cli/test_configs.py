@@ -16,7 +16,7 @@ CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
 
 
 def test_there_are_configs() -> None:
-    assert {"quickstart", "analogues", "cns", "docking", "scaffold_hop"} <= {path.stem for path in CONFIGS}
+    assert {"quickstart", "analogues", "cns", "decorate", "docking", "scaffold_hop"} <= {path.stem for path in CONFIGS}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
