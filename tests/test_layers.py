@@ -11,7 +11,7 @@ import chemmara
 
 ROOT = Path(chemmara.__file__).parent
 LEVELS = [
-    {"errors", "config", "registry", "interrupts", "lazy", "processes", "wording"},
+    {"errors", "config", "registry", "interrupts", "lazy", "places", "processes", "wording"},
     {"klrl"},
     {"chemistry"},
     {"language", "scoring", "metrics"},

@@ -203,13 +203,13 @@ def _is_header(line: str, wanted: Sequence[str]) -> bool:
 
 
 def decimal(text: str, delimiter: str) -> float:
-    """The number of a cell; NaN for what is none. Where semicolons part the columns a comma may part the decimals.
+    """The number of a cell; NaN for what is none. A comma may part the decimals where it parts no columns.
 
     >>> decimal("0.5", ","), decimal("0,5", ";"), decimal("0,5", ",")
     (0.5, 0.5, nan)
     """
     try:
-        return float(text.replace(",", ".") if delimiter == ";" else text)
+        return float(text.replace(",", ".") if delimiter in ";\t" else text)
     except ValueError:
         return math.nan
 

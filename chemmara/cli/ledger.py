@@ -104,10 +104,10 @@ def _tell_conflicts(done: Merged, file: Path | None) -> None:
     if len(done.conflicts) > SHOWN and file is None:
         typer.echo("  --conflicts FILE.csv writes all of them", err=True)
     if file is not None:
-        from chemmara.reporting.export import replacing
+        from chemmara.places import replacing_text
         from chemmara.reporting.tables import number, quote
 
-        with replacing(file) as stream:
+        with replacing_text(file) as stream:
             stream.write("SMILES,component,key,kept,other,ledger\n")
             for c in done.conflicts:
                 cells = (quote(c.smiles), c.component, c.key, number(c.kept), number(c.other), quote(str(c.source)))

@@ -78,10 +78,16 @@ def _table(figures: dict[str, Any]) -> str:
 def _cell(found: dict[str, Any], name: str) -> str:
     deviation = found.get(f"{name}_deviation")
     return (
-        "-" if name not in found else f"{found[name]:.3f}" + (f" +- {deviation:.3f}" if deviation is not None else "")
+        "-"
+        if name not in found
+        else _brief(found[name]) + (f" +- {_brief(deviation)}" if deviation is not None else "")
     )
 
 
+def _brief(value: float) -> str:
+    return f"{value:.3f}" if abs(value) >= 0.01 or value == 0 else f"{value:.2g}"
+
+
 def _domain(part: dict[str, float], measure: str) -> str:
-    value = f"{part[measure]:.3f}" if measure in part else "-"
+    value = _brief(part[measure]) if measure in part else "-"
     return f"{value} ({part['share']:.0%})"

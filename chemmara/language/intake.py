@@ -10,7 +10,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from chemmara.chemistry.files import read_records
+from chemmara.chemistry.files import is_list, read_records
 from chemmara.chemistry.molecules import read
 from chemmara.errors import UserError
 from chemmara.language.corpus import HELD_OUT, Corpus, CorpusWriter, hash_smiles
@@ -87,6 +87,8 @@ def prepare(
     used; nothing is written then. Raises :class:`AllHeldOut` if all of a few molecules fell on the other side.
     """
     folder = Path(folder)
+    if column and all(is_list(Path(file)) for file in files):  # beside tables there may be lists
+        raise UserError(f"'{files[0]}' is no table: leave out --column, or name it .csv or .tsv")
     name = TOKENIZERS[vocabulary.tokenizer_name if vocabulary else tokenizer].name
     convert = partial(_convert_chunk, tokenizer=name, max_tokens=max_tokens, keep_as_written=keep_as_written)
     tokens = vocabulary.tokens if vocabulary else SPECIAL

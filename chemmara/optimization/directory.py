@@ -21,6 +21,7 @@ from chemmara.errors import UserError
 from chemmara.optimization.goal import changed_contents, own_file_hint, score_change
 from chemmara.places import write_whole
 from chemmara.reporting.config_file import LATER, UNUSED
+from chemmara.scoring.component import placeless
 
 if TYPE_CHECKING:
     from chemmara.optimization.settings import RunSettings
@@ -73,7 +74,7 @@ class RunDirectory:
             manifest.get("stop_reason") in (BUDGET_SPENT, STEPS_DONE, HITS_FOUND)
             and manifest["oracle_calls"] < table["oracle_budget"]
             and manifest["steps"] < table.get("max_steps", math.inf)
-            and manifest.get("hits", 0) < table.get("max_hits", math.inf)
+            and manifest.get("hits", 0) - manifest.get("seed_hits", 0) < table.get("max_hits", math.inf)
         )
 
     def config(self) -> Table:
@@ -91,7 +92,8 @@ class RunDirectory:
     def check_same_config(self, settings: RunSettings, mended: bool = False) -> None:
         """Raise :class:`UserError` if the directory's run has another config, or was scored by something else.
 
-        [execution], [failure], what the components say of failures and :data:`EXTENDABLE` may differ.
+        [execution], [failure], what the components say of failures and :data:`EXTENDABLE` may differ, and so may the
+        folders of files.
         ``mended``: the contents of files and programs that components read and run may have changed.
         """
         before, table = self.config(), settings.to_table()
@@ -99,7 +101,7 @@ class RunDirectory:
             return
         free = ("execution", "failure", "scoring", *EXTENDABLE)
         changed = sorted(
-            key for key in before.keys() | table.keys() if key not in free and before.get(key) != table.get(key)
+            key for key in before.keys() | table.keys() if key not in free and _other(before.get(key), table.get(key))
         )
         change = score_change(self.manifest(), before.get("scoring"), settings.scoring)
         if change.text:
@@ -199,8 +201,18 @@ def _leaves(key: str, before: Table, now: Table) -> Iterator[_Leaf]:
         usual = dict.fromkeys(old.keys() | new.keys(), "none") | LATER.get(key, {})
         old, new = {**usual, **old}, {**usual, **new}
         for name in sorted(usual):
-            if old[name] != new[name]:
+            if _other(old[name], new[name]):
                 yield _Leaf(f"{key}.{name}", old[name], new[name])
+
+
+def _other(old: Any, new: Any) -> bool:
+    """Whether two values differ in more than where files lie: a project may be moved, and what is in a file that
+    matters is told by its hash."""
+    return bool(placeless(old, _file_name) != placeless(new, _file_name))
+
+
+def _file_name(path: Path) -> str:
+    return path.name
 
 
 def _has_rows(file: Path) -> bool:

@@ -87,7 +87,7 @@ class Learner(pl.LightningModule):
         self.rng = np.random.default_rng(self.head.seed)
         self.generator = torch.Generator(device=prior.device).manual_seed(self.head.seed)
         self.update = Update(settings, self.policy, self.prior, self.rng, self.generator)
-        self.step_number = self.stalled = self.evaluations = 0
+        self.step_number = self.stalled = self.evaluations = self.seed_hits = 0
         self.stop_reason = ""
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -235,6 +235,7 @@ class Learner(pl.LightningModule):
         """Step 0: the seed molecules, scored within the budget and put into the replay buffer."""
         ids = torch.from_numpy(self.policy.vocabulary.encode_batch(self.seeds))
         self.write_step(0, self._take_in(ids, as_given(*self._read(ids)), SEED), {})
+        self.seed_hits = self.seen.hits
 
     def _take_in(self, ids: Tensor, batch: Sampled, origin: str, start: int = 0) -> list[RunRow]:
         """Score molecules that the agent has not sampled, and put them into the replay buffer."""
@@ -279,7 +280,7 @@ class Learner(pl.LightningModule):
             return BUDGET_SPENT
         if self.head.max_steps is not None and self.step_number >= self.head.max_steps:
             return STEPS_DONE
-        if self.head.max_hits is not None and self.seen.hits >= self.head.max_hits:
+        if self.head.max_hits is not None and self.seen.hits - self.seed_hits >= self.head.max_hits:
             return HITS_FOUND
         if self.stalled >= STALLED_STEPS:
             return f"no new molecule in {STALLED_STEPS} steps: the agent has collapsed"

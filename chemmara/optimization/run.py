@@ -36,9 +36,12 @@ from chemmara.policies.starts import likeliest_starts
 from chemmara.policies.storage import load_policy, save_policy
 from chemmara.reporting.export import write_molecules
 from chemmara.reporting.report import write_report
+from chemmara.scoring.component import file_hash
 from chemmara.scoring.evaluation import Executor
 from chemmara.scoring.function import ScoringFunction
 from chemmara.scoring.ledger import Ledger, RunRow
+
+SEEDS_HASH = "seed_molecules_sha256"
 
 
 def optimize_one(
@@ -101,6 +104,11 @@ def _run(
     manifest = {**_manifest(settings, directory, device, table), "precision": precision}
     if starts:
         manifest["starts"] = starts
+    if settings.seed_molecules:
+        manifest[SEEDS_HASH] = file_hash(settings.seed_molecules)
+        if checkpoint and begun.get(SEEDS_HASH, manifest[SEEDS_HASH]) != manifest[SEEDS_HASH]:
+            notes = ["the seed molecules were scored when the run began; their file has changed since, and what is new "
+                     "in it is left out"]  # fmt: skip
     if checkpoint:
         manifest |= _of_the_beginning(begun, manifest)
     if checkpoint:
@@ -157,8 +165,9 @@ def _seeds(settings: RunSettings, vocabulary: Vocabulary) -> tuple[list[str], li
 def _of_the_beginning(begun: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     """What a manifest keeps of an earlier one when the run goes on from its checkpoint."""
     kept: dict[str, Any] = {}
-    if "agent_sha256" in begun:  # whatever has become of that file: the weights are in the checkpoint
-        kept["agent_sha256"] = begun["agent_sha256"]
+    for key in ("agent_sha256", SEEDS_HASH):  # whatever has become of those files: what they gave is in the checkpoint
+        if key in begun:
+            kept[key] = begun[key]
     before = list(begun.get("score_before", []))
     if begun.get("score", now["score"]) != now["score"]:  # mended, as its user says
         before.append(begun["score"])
@@ -252,6 +261,8 @@ def _finish(
             manifest = {**manifest, "refused": dict(learner.screen.refused)}
             directory.write_manifest(manifest)
         manifest |= {"end": now(), "stop_reason": learner.stop_reason, "hits": learner.seen.hits, **history}
+        if learner.seed_hits:
+            manifest["seed_hits"] = learner.seed_hits
         # The manifest's end is the mark of a finished run, so it comes after everything that a finished run holds.
         write_report(directory.path, manifest=manifest)
         directory.write_manifest(manifest)
@@ -266,6 +277,7 @@ def _manifest(
         "method": directory.method,
         "seed": directory.seed,
         "labels": list(settings.scoring.labels),
+        "units": [component.unit for component in settings.scoring.components],
         "score": score_record(settings.scoring),
         "threshold": settings.head.threshold,
         "oracle_budget": settings.head.oracle_budget,

@@ -59,7 +59,10 @@ class _Head(Parameters):
     )
     max_steps: int | None = Field(None, ge=1, description="stop after this many steps even if budget is left")
     max_hits: int | None = Field(
-        None, ge=1, description="stop after the step in which this many distinct molecules have scored the threshold"
+        None,
+        ge=1,
+        description="stop after the step in which this many distinct molecules have scored the threshold, those of "
+        "replay.seed_molecules left out",
     )
     seed: int = Field(0, ge=0, lt=2**31, description="seed of everything random in the run")
     threshold: float = Field(

@@ -18,6 +18,7 @@ def state_of(learner: Learner) -> dict[str, Any]:
         "evaluations": learner.evaluations,
         "seen": list(learner.seen.smiles),
         "scaffolds": list(learner.seen.scaffolds),
+        "seed_hits": learner.seed_hits,
         "counts": [learner.seen.hits, learner.seen.best, learner.seen.failed],
         "filter": learner.filter.state_dict(),
         "screen": learner.screen.state_dict(),
@@ -35,6 +36,7 @@ def state_of(learner: Learner) -> dict[str, Any]:
 def take_up(learner: Learner, state: dict[str, Any]) -> None:
     """Put a learner where :func:`state_of` found one. Failures are counted anew where they are to be tried again."""
     learner.step_number, learner.stalled, learner.evaluations = state["step"], state["stalled"], state["evaluations"]
+    learner.seed_hits = state.get("seed_hits", 0)
     hits, best, failed = state["counts"]
     learner.seen = Seen(dict.fromkeys(state["seen"]), dict.fromkeys(state["scaffolds"]), hits, best, failed)
     learner.filter.load_state_dict(state["filter"])

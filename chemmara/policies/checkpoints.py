@@ -20,6 +20,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from chemmara.errors import RunError, UserError
 from chemmara.interrupts import Interrupts
+from chemmara.places import replacing
 from chemmara.policies.memory import give_back_memory
 
 LAST = "last.ckpt"
@@ -51,19 +52,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         target = Path(path)
-        temporary = target.with_name(f".{target.name}.partial")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with open(temporary, "wb") as stream:
+            with replacing(target) as temporary, open(temporary, "wb") as stream:
                 torch.save(checkpoint, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(temporary, target)
-            sync_directory(target.parent)
         except (OSError, RuntimeError) as error:
             # torch says of a full disk that a position is unexpected.
             full = isinstance(error, RuntimeError) and shutil.disk_usage(target.parent).free < LEAST_FREE
-            temporary.unlink(missing_ok=True)
             reason = os.strerror(errno.ENOSPC) if full else _reason(error)
             raise RunError(f"checkpoint '{target}' could not be written: {reason}") from None
 
@@ -94,18 +89,6 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error).strip().split("\n")[0][:200]
-
-
-def sync_directory(folder: Path) -> None:
-    """Make a rename in ``folder`` durable (where the system can)."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:  # Windows cannot open a directory; its rename is durable enough
-        return
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class TimedCheckpoint(pl.Callback):

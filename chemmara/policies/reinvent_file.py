@@ -5,7 +5,6 @@ Its tokenizer is an object of a class that is not here, which pickle itself woul
 
 from __future__ import annotations
 
-import os
 import pickle
 import struct
 import uuid
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chemmara.errors import RunError
+from chemmara.places import replacing
 from chemmara.policies.reinvent import MODEL, ReinventPrior
 
 ALIGNMENT = 64  # of each storage in the file, as torch writes it
@@ -36,21 +36,15 @@ def write_reinvent(prior: ReinventPrior, path: str | Path, *, created: float = 0
     path = Path(path)
     weights = {name: np.ascontiguousarray(value, "<f4") for name, value in prior.weights.items()}
     program = b"".join(_pickled(_save_dict(prior, weights, created, source)))
-    temporary = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as stream:
-            with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
-                _add(archive, "prior/data.pkl", program)
-                _add(archive, "prior/byteorder", b"little")
-                for number, value in enumerate(weights.values()):
-                    _add(archive, f"prior/data/{number}", value.tobytes())
-                _add(archive, "prior/version", b"3\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+            _add(archive, "prior/data.pkl", program)
+            _add(archive, "prior/byteorder", b"little")
+            for number, value in enumerate(weights.values()):
+                _add(archive, f"prior/data/{number}", value.tobytes())
+            _add(archive, "prior/version", b"3\n")
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise RunError(f"'{path}' could not be written: {error.strerror or error}") from None
     return path
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from chemmara.config import check
 from chemmara.errors import RunError, UserError
+from chemmara.places import replacing
 from chemmara.policies.catalog import FORMAT, Prior, find_prior
 from chemmara.policies.policy import POLICIES
 
@@ -42,16 +43,12 @@ def save_policy(policy: Any, path: str | Path, *, half: bool = False, history: d
         "tokens": list(policy.vocabulary.tokens),
         "history": history or {},
     }
-    temporary = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, temporary, metadata={"chemmara": json.dumps(header)})
-        with open(temporary, "r+b") as stream:
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # safetensors writes for the owner alone; a group shares priors
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            save_file(tensors, temporary, metadata={"chemmara": json.dumps(header)})
+            os.chmod(temporary, 0o666 & ~_umask())  # safetensors writes for the owner alone; a group shares priors
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or str(error).strip().split("\n")[0]
         raise RunError(f"weights file '{path}' could not be written: {reason}") from None
     return path

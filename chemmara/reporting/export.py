@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from chemmara.chemistry.molecules import inchikey, read
 from chemmara.chemistry.plausibility import standard
-from chemmara.errors import RunError, UserError
+from chemmara.errors import UserError
+from chemmara.places import replacing_text
 from chemmara.reporting.runs import Run
 from chemmara.reporting.tables import columns, number, quote
 from chemmara.scoring.ledger import Ledger, RunRow
@@ -93,7 +92,7 @@ def export(
     if distinct:
         entries = iter(_best(entries, one_per_scaffold, min_distance, top, done.left_out))
     labels = _labels(runs)
-    with replacing(out) as stream:
+    with replacing_text(out) as stream:
         for text in _FORMATS[out.suffix.lower()](entries, labels, done):
             stream.write(text)
         if not done.written and done.selected:
@@ -267,22 +266,3 @@ _FORMATS: dict[str, Callable[[Iterable[Entry], Sequence[str], Exported], Iterato
     ".smi": _smi,
     ".sdf": _sdf,
 }
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[IO[str]]:
-    """Write beside ``path`` and rename over it when the block has ended well."""
-    if path.is_dir():
-        raise UserError(f"cannot write '{path}': it is a directory")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8", errors="surrogatepass", newline="") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        missing = isinstance(error, (FileNotFoundError, NotADirectoryError, PermissionError))
-        raise (UserError if missing else RunError)(f"cannot write '{path}': {error.strerror or error}") from None
-    finally:
-        temporary.unlink(missing_ok=True) if temporary.parent.is_dir() else None

@@ -36,14 +36,25 @@ def collect(paths: Sequence[str | Path | Run]) -> list[Run]:
     runs = list(found.values())
     if not runs:
         raise UserError("nothing to compare: name at least one run")
-    for origin in (_folder_name, _folder_path):
-        names = [run.name for run in runs]
-        doubled = {run.method for run in runs if names.count(run.name) > 1}
-        for method in mixed(runs):
-            if len({origin(run) for run in runs if run.method == method}) > 1:
-                doubled.add(method)
-        runs = [replace(run, method=f"{origin(run)}/{run.method}") if run.method in doubled else run for run in runs]
-    return runs
+    doubled = {method for method in {run.method for run in runs} if not _apart(runs, method)}
+    named = {method: _by_origin([run for run in runs if run.method == method]) for method in doubled}
+    return [next(named[run.method]) if run.method in doubled else run for run in runs]
+
+
+def _apart(runs: Sequence[Run], method: str) -> bool:
+    """Whether a method's runs are one each, and of one thing as far as they lie in different places."""
+    own = [run for run in runs if run.method == method]
+    return len({run.name for run in own}) == len(own) and not (mixed(own) and len(set(map(_folder_path, own))) > 1)
+
+
+def _by_origin(runs: Sequence[Run]) -> Iterator[Run]:
+    """The runs of one method named after where they come from, by no more than it takes."""
+    found = list(runs)
+    for origin in (_folder_name, _folder_path, _file_name, _file_path):
+        found = [replace(run, method=f"{origin(run)}/{run.method}") for run in runs]
+        if all(_apart(found, run.method) for run in found):
+            break
+    return iter(found)
 
 
 def mixed(runs: Sequence[Run]) -> dict[str, str]:
@@ -131,3 +142,11 @@ def _folder_path(run: Run) -> str:
 
 def _folder_name(run: Run) -> str:
     return Path(_folder_path(run)).name
+
+
+def _file_name(run: Run) -> str:
+    return run.source.name
+
+
+def _file_path(run: Run) -> str:
+    return str(run.source.resolve())

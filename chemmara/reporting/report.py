@@ -13,8 +13,8 @@ from typing import Any
 from chemmara import __version__
 from chemmara.chemistry.molecules import quiet, read
 from chemmara.metrics.table import METRICS, metric
+from chemmara.places import replacing_text
 from chemmara.reporting.compare import DEFAULT_THRESHOLD
-from chemmara.reporting.export import replacing
 from chemmara.reporting.measures import COMPARED, Digest, digest, measure, scaffold_curve
 from chemmara.reporting.runs import Run, find_run, read_manifest
 from chemmara.scoring.component import COMPONENTS
@@ -65,7 +65,7 @@ def write_report(
     run = run if isinstance(run, Run) else find_run(run)
     path = Path(out) if out is not None else (run.directory or run.source.parent) / "report.html"
     page = render(run, manifest)
-    with replacing(path) as stream:
+    with replacing_text(path) as stream:
         stream.write(page)
     return path
 
@@ -136,12 +136,15 @@ def _molecules(run: Run, rows: Sequence[RunRow]) -> Iterator[dict[str, Any]]:
 def _units_and_weights(run: Run) -> dict[str, tuple[str, str]]:
     """By label what config.toml says: the unit of the raw values, and the weight or "filter"; {} where it is gone."""
     path = run.directory / "config.toml" if run.directory else None
+    manifest = read_manifest(run.directory) if run.directory else {}
+    units = dict(zip(manifest.get("labels", ()), manifest.get("units", ()), strict=False))  # as components were built
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8")) if path else {}
         components = table["scoring"]["component"]
         return {
             component["label"]: (
-                COMPONENTS[component["name"]].item.unit if component["name"] in COMPONENTS else "",
+                units.get(component["label"])
+                or (COMPONENTS[component["name"]].item.unit if component["name"] in COMPONENTS else ""),
                 "filter" if component.get("filter") else f"{component['weight']:g}",
             )
             for component in components

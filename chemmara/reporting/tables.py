@@ -216,9 +216,10 @@ def _own_rows(path: Path, header: list[str], only: tuple[str, str] | None) -> It
     after_labels = _after_labels(header)
     count = (len(header) - len(BEFORE_LABELS) - len(after_labels)) // 2
     labels = header[len(BEFORE_LABELS) :: 2][:count]
+    number_of = partial(decimal, delimiter=delimiter_of(path))  # a spreadsheet may have saved it
     for cells in list_rows(path):
         before = cells[: len(BEFORE_LABELS)]
-        values = [_number(cell) for cell in cells[len(before) : len(before) + 2 * count]]
+        values = [number_of(cell) for cell in cells[len(before) : len(before) + 2 * count]]
         after = dict(zip(after_labels, cells[len(before) + 2 * count :], strict=False))
         if only is not None and (after["method"], after["seed"]) != only:
             continue
@@ -228,17 +229,23 @@ def _own_rows(path: Path, header: list[str], only: tuple[str, str] | None) -> It
             index=int(place[2]) if place else 0,
             smiles=before[0],
             sampled=after["sampled"],
-            valid=after["valid"] == "True",
-            score=_number(before[4]),
+            valid=_is_true(after["valid"], before[0]),
+            score=number_of(before[4]),
             raw=dict(zip(labels, values[::2])),
             transformed=dict(zip(labels, values[1::2])),
             scaffold=after["scaffold"],
             error=after["error"] or None,
-            agent_log_prob=_number(after["agent_log_prob"]),
-            prior_log_prob=_number(after["prior_log_prob"]),
+            agent_log_prob=number_of(after["agent_log_prob"]),
+            prior_log_prob=number_of(after["prior_log_prob"]),
             origin=after.get("origin", SAMPLED),
             name=before[2],
         )
+
+
+def _is_true(cell: str, smiles: str) -> bool:
+    """What a cell of the column ``valid`` says: a spreadsheet writes it as its language has it, TRUE or WAHR."""
+    word = cell.strip().lower()
+    return word == "true" or (word != "false" and read(smiles).molecule is not None)
 
 
 def _number(text: str) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from chemmara.chemistry.molecules import read
 from chemmara.language.batches import spread_batches
 from chemmara.language.corpus import Corpus
 from chemmara.language.vocabulary import Vocabulary
+from chemmara.places import replacing
 from chemmara.policies.decoding import Decoding
 from chemmara.training.likelihood import mean_nll
 from chemmara.training.settings import TrainSettings
@@ -83,12 +83,10 @@ class EpochTable(pl.Callback):
 
     def write(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".partial")
-        with open(temporary, "w", newline="", encoding="utf-8") as stream:
+        with replacing(self.path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, COLUMNS)
             writer.writeheader()
             writer.writerows(self.rows)
-        os.replace(temporary, self.path)
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows, "seconds": time.monotonic() - self._started}

@@ -15,6 +15,7 @@ from chemmara.chemistry.fingerprints import fingerprint, tanimoto
 from chemmara.chemistry.molecules import Molecule, read
 from chemmara.language.batches import spread_batches
 from chemmara.language.corpus import HELD_OUT, Corpus
+from chemmara.places import write_whole
 from chemmara.policies.catalog import find_prior
 from chemmara.policies.decoding import Decoding
 from chemmara.policies.storage import load_policy
@@ -67,8 +68,8 @@ def finetune(
     if not (out / REPORT).is_file():
         corpus, held_out = Corpus(out / "corpus"), Corpus(out / "corpus" / HELD_OUT)
         before, after = (measure(load_policy(p), corpus, held_out, settings) for p in (settings.initial, weights))
-        (out / FIGURES).write_text(json.dumps({"before": asdict(before), "after": asdict(after)}, indent=2) + "\n")
-        (out / REPORT).write_text(_report(before, after, corpus, held_out, settings), encoding="utf-8")
+        write_whole(out / FIGURES, json.dumps({"before": asdict(before), "after": asdict(after)}, indent=2) + "\n")
+        write_whole(out / REPORT, _report(before, after, corpus, held_out, settings))
         say(
             f"validation loss {before.valid_nll:.2f} -> {after.valid_nll:.2f} nats a molecule; similarity of samples "
             f"to the data {before.similarity:.3f} -> {after.similarity:.3f}; validity {before.validity:.3f} -> "

@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from chemmara.interrupts import Interrupts
 from chemmara.language.batches import TokenBatches
 from chemmara.language.corpus import HELD_OUT, Corpus, CorpusWriter
 from chemmara.language.intake import AllHeldOut, Refusals, prepare
-from chemmara.places import check_directory
+from chemmara.places import check_directory, write_whole
 from chemmara.policies.catalog import CARD, WEIGHTS, find_prior
 from chemmara.policies.checkpoints import LAST, AtomicCheckpointIO, TimedCheckpoint, quiet_lightning
 from chemmara.policies.policy import POLICIES, expand_size
@@ -61,7 +62,7 @@ def train(
         _check_finished(files, out, settings, validation)
         say(
             f"{out} is finished{_more_epochs(out, settings)}: nothing to do; to train on from it: "
-            f"{settings.further.format(out=out)}"
+            f"{settings.further.format(out=shlex.quote(str(out)))}"
         )
         return weights
     if (weights.is_file() or (out / "checkpoints").exists()) and not resume:
@@ -74,7 +75,7 @@ def train(
     history = {"files": [Path(f).name for f in files], "molecules": len(corpus), "command": command}
     history |= {"settings": settings.model_dump(mode="json"), **row}
     history = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in history.items()}  # JSON has no NaN
-    (out / CARD).write_text(model_card(policy, history), encoding="utf-8")
+    write_whole(out / CARD, model_card(policy, history))
     save_policy(policy.float(), weights, half=True, history=history)
     say(f"prior written to {weights}")
     return weights
@@ -214,9 +215,7 @@ def _corpora(
             raise UserError(f"'{out}' was made from other files or settings; choose another directory")
     else:
         _make_corpora(files, folder, settings, validation, say)
-        partial_file = made.with_suffix(".partial")
-        partial_file.write_text(json.dumps(wanted))
-        partial_file.replace(made)
+        write_whole(made, json.dumps(wanted))
     corpus, held_out = Corpus(folder), Corpus(folder / HELD_OUT)
     if not len(held_out):
         say("too few molecules to hold one out: the validation loss is that of the training molecules")

@@ -12,7 +12,7 @@ import numpy as np
 
 import chemmara
 from chemmara.errors import UserError, nearest
-from chemmara.places import check_directory
+from chemmara.places import check_directory, write_whole
 from chemmara.policies.catalog import CARD, WEIGHTS, bundled, find_prior
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def import_prior(file: str | Path, out: str | Path, check: str | Path | None = N
         "metadata": prior.metadata,
     }  # fmt: skip
     save_policy(policy, out / WEIGHTS, history=history)
-    (out / CARD).write_text(_card(policy, history), encoding="utf-8")
+    write_whole(out / CARD, _card(policy, history))
     return Imported(out / WEIGHTS, policy.architecture, len(policy.vocabulary), prior.max_sequence_length, agreement)
 
 

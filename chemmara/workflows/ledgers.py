@@ -158,7 +158,7 @@ def export(ledger: str | Path, out: str | Path, component: str | None = None) ->
     ``component``: only those of this name, label or endpoint, or of a key that begins so. Raises :class:`UserError`.
     """
     from chemmara.errors import nearest
-    from chemmara.reporting.export import replacing
+    from chemmara.places import replacing_text
     from chemmara.reporting.tables import number, quote
 
     out = Path(out)
@@ -171,7 +171,7 @@ def export(ledger: str | Path, out: str | Path, component: str | None = None) ->
         if component and not chosen:
             known = {name for i in infos for name in (i.name, endpoint_of(i), *labels.get(i.key, ())) if name}
             raise UserError(f"'{ledger}' has no component '{component}'{nearest(component, known)}")
-        with replacing(out) as stream:
+        with replacing_text(out) as stream:
             stream.write(",".join(COLUMNS) + "\n")
             for page in source.evaluations():
                 for key, smiles, evaluation in page:

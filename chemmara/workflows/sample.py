@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from chemmara.chemistry.molecules import Molecule, read
 from chemmara.config import check
 from chemmara.errors import UserError
+from chemmara.places import replacing_text
 from chemmara.policies.catalog import find_prior
 from chemmara.policies.decoding import Decoding
 from chemmara.policies.starts import likeliest_starts, prefix_start
 from chemmara.processes import in_order
-from chemmara.reporting.export import replacing
 from chemmara.reporting.tables import number, quote
 from chemmara.workflows.seen import Seen
 from chemmara.workflows.settings import SampleSettings
@@ -83,7 +83,7 @@ def sample_file(
     generator = torch.Generator(device=policy.device).manual_seed(checked.seed)
     starts = _starts(policy, checked)
     done, seen = Sampled(), Seen()
-    with replacing(out) as stream:
+    with replacing_text(out) as stream:
         if out.suffix.lower() == ".csv":
             stream.write("SMILES,log_prob,valid\n")
         look = partial(_look, suffix=out.suffix.lower())

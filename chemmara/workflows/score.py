@@ -17,7 +17,7 @@ from chemmara.interrupts import Interrupted
 from chemmara.optimization.execution import check_execution, check_workers_know, executor_table
 from chemmara.optimization.settings import check_keys
 from chemmara.optimization.tables import ExecutionSettings
-from chemmara.reporting.export import replacing
+from chemmara.places import replacing_text
 from chemmara.reporting.tables import number, quote
 from chemmara.scoring import work
 from chemmara.scoring.component import Component
@@ -159,7 +159,7 @@ def _write(
     note_labels = [f"{component.label}_note" for component in noted]
     if taken := {name.lower() for name in labels} & {name.lower() for name in note_labels}:
         raise UserError(f"--notes: the column '{min(taken)}' is a component's own; give it another label")
-    with replacing(out) as stream:
+    with replacing_text(out) as stream:
         stream.write(",".join(map(quote, ["SMILES", "name", *labels, *note_labels, "score", "error"])) + "\n")
         chunk, reason = first, ""
         while chunk:

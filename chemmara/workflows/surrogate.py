@@ -8,12 +8,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from chemmara.errors import UserError
 from chemmara.places import check_directory, make_directory
 from chemmara.scoring.forests import FILE, load_forest, save_forest
 from chemmara.workflows.surrogate_data import Task, read_surrogate_data
 from chemmara.workflows.surrogate_figures import cross_validated, judged, schemes, summary
 from chemmara.workflows.surrogate_models import SurrogateSettings, fit
+
+LEAST_SPREAD = 1e-6
+"""Standard deviation of values from which on a tree splits them: scikit-learn takes 1e-8 for none."""
 
 
 def train_surrogate(
@@ -45,6 +50,11 @@ def train_surrogate(
     if data.unread:
         say(f"{data.unread:,} of them are left out, for they are no plain numbers, such as '{data.example}'")
     train, test = data.part("train"), data.part("test")
+    if 0 < (spread := float(np.std(data.values[train]))) < LEAST_SPREAD:
+        raise UserError(
+            f"the values of '{data.columns['value']}' differ by {spread:.1g} only, which trees take for nothing; give "
+            "them in a smaller unit, or their logarithm (as pKi or pIC50)"
+        )
     figures: dict[str, Any] = {
         "target": target or data.columns["value"], "unit": unit, "task": data.task, "columns": data.columns,
         "settings": {**asdict(settings), "jobs": 1}, "left_out": data.left_out,

@@ -179,10 +179,12 @@ def _columns(
 ) -> dict[str, str]:
     chosen: dict[str, str] = {}
     for kind, name in given.items():
-        if name is not None and name not in header:
+        if name is None:
+            continue
+        at = header.index(name) if name in header else find_column(header, (name,))
+        if at is None:
             raise UserError(f"--{kind}: file '{path}' has no column '{name}'{nearest(name, header)}")
-        if name is not None:
-            chosen[kind] = name
+        chosen[kind] = header[at]
     usual = {"smiles": SMILES_COLUMNS, "value": VALUE_COLUMNS, "split": ("split",)}
     for kind, names in usual.items():
         there = [header[at] for name in names if (at := find_column(header, (name,))) is not None]

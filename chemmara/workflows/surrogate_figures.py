@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from chemmara.errors import UserError
 from chemmara.scoring.forests import Forest, mean_of, spread_of
+from chemmara.wording import counted
 from chemmara.workflows.forest import roc_auc
 from chemmara.workflows.surrogate_data import Data, Task
 from chemmara.workflows.surrogate_models import SurrogateSettings, fit
@@ -35,6 +36,10 @@ def schemes(data: Data, places: NDArray[np.int64], settings: SurrogateSettings) 
     if len(set(groups)) < settings.folds:
         raise UserError(f"{len(set(groups))} scaffolds are too few for {settings.folds} folds; lower --folds")
     values = data.values[places]
+    fewest = int(min(np.sum(values == label) for label in set(values.tolist())))
+    if kind is StratifiedKFold and fewest < settings.folds:
+        most = f"lower --folds to {fewest}" if fewest > 1 else "--folds 0 trains without"
+        raise UserError(f"one class has {counted(fewest, 'molecule')}, too few for {settings.folds} folds; {most}")
     yield "random", [(places[a], places[b]) for a, b in random.split(places, values)]
     yield "scaffold", [(places[a], places[b]) for a, b in GroupKFold(settings.folds).split(places, values, groups)]
 
@@ -42,7 +47,7 @@ def schemes(data: Data, places: NDArray[np.int64], settings: SurrogateSettings) 
 def cross_validated(data: Data, folds: Folds, settings: SurrogateSettings) -> dict[str, Any]:
     for train, test in folds:
         if data.task == "classification" and (len(set(data.values[train])) < 2 or len(set(data.values[test])) < 2):
-            raise UserError("a fold has molecules of one class only; lower --folds")
+            raise UserError("a fold has molecules of one class only; lower --folds, or train without by --folds 0")
     return judged(data, folds, [fit(data, train, settings) for train, _ in folds])
 
 
@@ -61,12 +66,17 @@ def judged(data: Data, folds: Folds, forests: list[Forest]) -> dict[str, Any]:
         near = _nearest(data.rows[test[few]], data.rows[train])
         seen.append(np.stack([data.values[test[few]], predicted[few], spread_of(said[few]), near]))
     figures: dict[str, Any] = {}
-    for name in each[0]:
-        numbers = [fold[name] for fold in each]
-        figures[name] = round(float(np.mean(numbers)), 4)
+    for name in dict.fromkeys(name for fold in each for name in fold):
+        numbers = [fold[name] for fold in each if name in fold]
+        figures[name] = rounded(float(np.mean(numbers)))
         if len(numbers) > 1:
-            figures[f"{name}_deviation"] = round(float(np.std(numbers)), 4)
+            figures[f"{name}_deviation"] = rounded(float(np.std(numbers)))
     return figures | _trust(data.task, np.concatenate(seen, axis=1))
+
+
+def rounded(value: float) -> float:
+    """To four decimals, or to three digits where these would leave fewer: an error in mol/l is a small number."""
+    return round(value, 4) if abs(value) >= 0.01 else float(f"{value:.3g}")
 
 
 def _members(forest: Forest, rows: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -84,9 +94,11 @@ def _quality(task: Task, values: NDArray[np.float64], predicted: NDArray[np.floa
     from scipy.stats import spearmanr
 
     error = float(np.sqrt(np.mean((values - predicted) ** 2)))
-    r2 = 1 - error**2 / max(float(np.var(values)), 1e-12)
     varied = len(set(values.tolist())) > 1 and len(set(predicted.tolist())) > 1
-    return {"rmse": error, "r2": r2, "spearman": float(spearmanr(values, predicted).statistic) if varied else 0.0}
+    found = {"rmse": error}
+    if len(set(values.tolist())) > 1:  # else there is nothing to explain, and no share of it
+        found["r2"] = 1 - error**2 / float(np.var(values))
+    return {**found, "spearman": float(spearmanr(values, predicted).statistic) if varied else 0.0}
 
 
 def _trust(task: Task, seen: NDArray[np.float64]) -> dict[str, Any]:
@@ -98,7 +110,7 @@ def _trust(task: Task, seen: NDArray[np.float64]) -> dict[str, Any]:
     varied = len(set(spread.tolist())) > 1 and len(set(error.tolist())) > 1
     order = spearmanr(error, spread).statistic if varied else 0.0
     domain = {
-        name: {"share": round(float(inside.mean()), 4), **{k: round(v, 4) for k, v in
+        name: {"share": round(float(inside.mean()), 4), **{k: rounded(v) for k, v in
                (_quality(task, values[inside], predicted[inside]) if inside.any() else {}).items()}}
         for name, inside in (("near", near >= NEAR), ("far", near < NEAR))
     }  # fmt: skip

@@ -874,6 +874,65 @@ def test_seed_molecules_are_scored_first_and_counted(config: Config, tmp_path: P
     assert any("no-molecule" in line for line in said)
 
 
+def test_seeds_that_came_later_are_said_to_be_left_out(config: Config, tmp_path: Path) -> None:
+    seeds = tmp_path / "actives.smi"
+    seeds.write_text("CC(=O)Nc1ccc(O)cc1\n")
+    table = config(replay={**REPLAY, "seed_molecules": str(seeds)}, max_steps=1)
+    run(table, tmp_path / "out")
+    seeds.write_text("CC(=O)Nc1ccc(O)cc1\nCCO\n")
+    said: list[str] = []
+    watcher = Watcher()
+    watcher.say = said.append  # type: ignore[method-assign]
+    for steps in (2, 3):  # it stays said: what was scored is what the file had at the beginning
+        directory = run({**table, "max_steps": steps}, tmp_path / "out", resume=True, watcher=watcher)
+        assert [line for line in said if "their file has changed since" in line]
+        said.clear()
+    assert [row["SMILES"] for row in rows(directory / "molecules.csv") if row["origin"] == "seed"] == [
+        "CC(=O)Nc1ccc(O)cc1"
+    ]
+
+
+def test_hits_among_the_seeds_do_not_end_a_run(config: Config, tmp_path: Path) -> None:
+    """Known actives are hits, and a run that ended with them would have made nothing."""
+    seeds = tmp_path / "actives.smi"
+    seeds.write_text("CC(=O)Nc1ccc(O)cc1\nCC(C)Cc1ccc(cc1)C(C)C(=O)O\n")
+    table = config(replay={**REPLAY, "seed_molecules": str(seeds)}, threshold=0.01, max_hits=2)
+    molecules = rows(run(table, tmp_path / "out") / "molecules.csv")
+    assert {row["step"] for row in molecules} == {"0", "1"}
+    more = rows(run({**table, "max_hits": 20}, tmp_path / "out", resume=True) / "molecules.csv")
+    found = {row["SMILES"] for row in more if row["score"] and float(row["score"]) >= 0.01}
+    assert len(found) >= 22
+
+
+def test_a_project_that_was_moved_goes_on(config: Config, tmp_path: Path, selfies_prior: Path) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    shutil.copy(selfies_prior, here / "prior.safetensors")
+    (here / "actives.smi").write_text("CC(=O)Nc1ccc(O)cc1\n")
+    (here / "known.smi").write_text("CCO\n")
+
+    def table(folder: Path, steps: int) -> dict[str, Any]:
+        return config(
+            prior=str(folder / "prior.safetensors"),
+            replay={**REPLAY, "seed_molecules": str(folder / "actives.smi")},
+            screen={"rule": [{"name": "known", "file": str(folder / "known.smi")}]},
+            max_steps=steps,
+        )
+
+    run(table(here, 2), here / "out")
+    there = here.rename(tmp_path / "there")
+    directory = run(table(there, 3), there / "out", resume=True)
+    assert max(int(row["step"]) for row in rows(directory / "molecules.csv")) == 3
+    (there / "known.smi").write_text("CCN\n")
+    with pytest.raises(UserError, match="another content of the file"):
+        run(table(there, 4), there / "out", resume=True)
+    (there / "other.smi").write_text("CCO\n")
+    other = table(there, 4)
+    other["screen"]["rule"][0]["file"] = str(there / "other.smi")
+    with pytest.raises(UserError, match="screen"):
+        run(other, there / "out", resume=True)
+
+
 def test_seed_molecules_without_replay_are_refused(config: Config, tmp_path: Path) -> None:
     seeds = tmp_path / "actives.smi"
     seeds.write_text("CC(=O)Nc1ccc(O)cc1\n")

@@ -22,6 +22,7 @@ from chemmara.metrics import diversity
 from chemmara.metrics.table import metric
 from chemmara.reporting import measures, statistics
 from chemmara.reporting.compare import FILES, compare, mean_and_sd
+from chemmara.reporting.export import export
 from chemmara.reporting.measures import COMPARED, digest, measure, scaffold_curve
 from chemmara.reporting.runs import find_run
 
@@ -211,6 +212,20 @@ def test_a_top_100_of_fewer_is_told(make_runs: MakeRuns, tmp_path: Path) -> None
 def test_methods_of_one_name_are_told_apart(make_runs: MakeRuns) -> None:
     roots = [make_runs("mara/seed-0", folder=folder) for folder in ("first", "second")]
     assert compare(roots).table.method.tolist() == ["first/mara", "second/mara"]
+
+
+def test_two_tables_of_one_folder_are_no_two_seeds(make_runs: MakeRuns, tmp_path: Path) -> None:
+    """Exported from two runs of one method and one seed: a method each, named by its file."""
+    for folder in ("first", "second"):
+        export(find_run(make_runs("mara/seed-0", folder=folder)), tmp_path / f"{folder}.csv")
+    outcome = compare([tmp_path / "first.csv", tmp_path / "second.csv"])
+    assert outcome.table.method.tolist() == ["first.csv/mara", "second.csv/mara"]
+    assert outcome.table.seeds.tolist() == [1, 1]
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "lib.csv").write_text("SMILES,score\nCCO,0.5\n")
+    outcome = compare([tmp_path / folder / "lib.csv" for folder in ("one", "other")])
+    assert outcome.table.method.tolist() == ["one/lib", "other/lib"]
 
 
 def test_empty_run_and_bad_input(tmp_path: Path) -> None:

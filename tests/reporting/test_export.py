@@ -300,11 +300,39 @@ def test_a_full_disk_leaves_the_old_file(make_runs: MakeRuns, tmp_path: Path, mo
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(RunError, match="No space left"):
         export(run, tmp_path / "o.csv")
     assert (tmp_path / "o.csv").read_text() == "old"
-    assert not [name for name in os.listdir(tmp_path) if name.endswith(".tmp")]
+    assert not [name for name in os.listdir(tmp_path) if name.endswith(".partial")]
+
+
+@pytest.mark.parametrize(
+    ("true", "false", "delimiter", "point"),
+    [("TRUE", "FALSE", ",", "."), ("WAHR", "FALSCH", ";", ","), ("VRAI", "FAUX", "\t", ",")],
+)
+def test_a_table_that_a_spreadsheet_has_saved_is_read_as_before(
+    make_runs: MakeRuns, tmp_path: Path, true: str, false: str, delimiter: str, point: str
+) -> None:
+    """It writes truth values in capitals, in its own language, and decimals and columns as that has them."""
+    source = tmp_path / "ours.csv"
+    export(find_run(make_runs("mara/seed-0")), source)
+    with source.open(newline="", encoding="utf-8") as stream:
+        header, *cells = list(csv.reader(stream))
+    words = {"True": true, "False": false}
+    numbers = {at for at, name in enumerate(header) if name in ("score", "qed", "qed_score", "agent_log_prob")}
+    with (tmp_path / "saved.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, delimiter=delimiter)
+        writer.writerow(header)
+        for row in cells:
+            writer.writerow(
+                [words.get(cell, cell.replace(".", point) if at in numbers else cell) for at, cell in enumerate(row)]
+            )
+    before, after = (list(find_run(path).rows()) for path in (source, tmp_path / "saved.csv"))
+    assert [row.valid for row in after] == [row.valid for row in before]
+    for key in ("score", "agent_log_prob"):
+        assert [getattr(row, key) for row in after] == pytest.approx([getattr(row, key) for row in before], nan_ok=True)
+    assert [row.raw["qed"] for row in after] == pytest.approx([row.raw["qed"] for row in before], nan_ok=True)
 
 
 def test_export_loads_nothing_heavy(make_runs: MakeRuns, tmp_path: Path) -> None:

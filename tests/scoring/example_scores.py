@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 
@@ -52,3 +53,18 @@ def prints(smiles: list[str]) -> list[int]:
     print("working on it")
     os.write(1, b"\xff\x80 and at it\n")
     return [len(text) for text in smiles]
+
+
+def frame(smiles: list[str]) -> Any:
+    """Three columns for three molecules: as a sequence it is its columns' names."""
+    import pandas as pd
+
+    return pd.DataFrame(0.7, index=range(len(smiles)), columns=range(3))
+
+
+def a_set(smiles: list[str]) -> set[float]:
+    return {0.1 * len(text) for text in smiles}
+
+
+def a_table(smiles: list[str]) -> dict[float, float]:
+    return dict.fromkeys(map(float, range(len(smiles))), 0.5)

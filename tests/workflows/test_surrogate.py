@@ -15,7 +15,7 @@ from chemmara.scoring import work
 from chemmara.scoring.forests import load_forest, mean_of
 from chemmara.workflows.surrogate import train_surrogate
 from chemmara.workflows.surrogate_data import read_surrogate_data
-from chemmara.workflows.surrogate_figures import cross_validated, judged, schemes
+from chemmara.workflows.surrogate_figures import cross_validated, judged, rounded, schemes
 from chemmara.workflows.surrogate_models import SurrogateSettings, fit
 
 CHAINS = ["C" * n for n in range(1, 13)]
@@ -117,6 +117,48 @@ def test_the_figures_are_of_molecules_not_seen(tmp_path: Path) -> None:
     assert cross_validated(data, folds["random"], TINY)["r2"] < 0.2
     everything = data.part("train")
     assert judged(data, [(everything, everything)], [fit(data, everything, TINY)])["r2"] > 0.5
+
+
+def test_values_that_trees_take_for_one_are_refused(tmp_path: Path) -> None:
+    """In mol/l a forest's root is pure to scikit-learn, and R2 was 1.000 by a floor under the variance."""
+    table = tmp_path / "kd.csv"
+    table.write_text("SMILES,Kd\n" + "".join(f"{s},{(n % 7 + 1) * 1e-9}\n" for n, s in enumerate(SMILES)))
+    with pytest.raises(UserError, match=r"'Kd' differ by 2e-09 only.*smaller unit, or their logarithm"):
+        train_surrogate(table, tmp_path / "m", TINY)
+    assert not (tmp_path / "m").exists()
+
+
+def test_of_values_that_are_all_one_there_is_no_share_explained(tmp_path: Path) -> None:
+    data = read_surrogate_data(write(tmp_path / "d.csv"), size=64)
+    everything = data.part("train")
+    model = fit(data, everything, TINY)
+    data.values = np.full(len(data.values), 5.0)
+    figures = judged(data, [(everything, everything)], [model])
+    assert "r2" not in figures
+    assert figures["rmse"] > 0
+
+
+def test_small_errors_keep_their_digits() -> None:
+    assert [rounded(value) for value in (0.123456, 12.34567, 0.000123456, 0.0, -0.002345)] == [
+        0.1235, 12.3457, 0.000123, 0.0, -0.00234,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("actives", "folds", "words"), [(4, 5, "lower --folds to 4"), (1, 3, "--folds 0 trains without")]
+)
+def test_more_folds_than_a_class_has_molecules(tmp_path: Path, actives: int, folds: int, words: str) -> None:
+    table = tmp_path / "few.csv"
+    table.write_text("SMILES,active\n" + "".join(f"{s},{int(n < actives)}\n" for n, s in enumerate(SMILES)))
+    with pytest.raises(UserError, match=words):
+        train_surrogate(table, tmp_path / "m", SurrogateSettings(trees=2, folds=folds, size=64))
+
+
+def test_a_column_is_found_whatever_its_case_and_blanks(tmp_path: Path) -> None:
+    table = tmp_path / "excel.csv"
+    table.write_text("Structure ,pIC50\n" + "".join(f"{s},{n}\n" for n, s in enumerate(SMILES)))
+    found = read_surrogate_data(table, smiles="structure", value="PIC50", size=64)
+    assert found.columns["value"] == "pIC50"
 
 
 def test_same_seed_same_file(tmp_path: Path) -> None:

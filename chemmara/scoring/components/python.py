@@ -8,7 +8,7 @@ import inspect
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -152,7 +152,8 @@ class PythonFunction(Component):
             if len(molecules) > 1 or self._answered:
                 raise
             return [Evaluation(math.nan, f"{failure(error).error} ({TAKES_A_LIST})")]
-        if isinstance(answer, (str, bytes, dict)) or not hasattr(answer, "__len__"):
+        unordered = isinstance(answer, (str, bytes, Mapping, Set)) or hasattr(answer, "columns")  # a DataFrame
+        if unordered or not hasattr(answer, "__len__"):
             reason = f"the function returned {type(answer).__name__}, not a sequence of numbers ({TAKES_A_LIST})"
             return [Evaluation(math.nan, reason)] * len(molecules)
         self._answered = True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-import os
 import re
 import sys
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from chemmara.chemistry.conformers import embed
 from chemmara.chemistry.protonation import Protonation, protonated
 from chemmara.lazy import lazy
+from chemmara.places import replacing
 
 if TYPE_CHECKING:
     from rdkit import Chem, rdBase
@@ -137,12 +137,8 @@ def _check_own(path: Path, properties: Mapping[str, str], oracle: str) -> None:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path, shared=True) as temporary:
         temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _molecule(pose: str, ligand: str) -> Any:

@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from chemmara.errors import RunError, UserError
-from chemmara.places import make_directory
+from chemmara.places import make_directory, replacing_text
 from chemmara.policies.catalog import find_prior
 from chemmara.policies.policy import expand_size
-from chemmara.reporting.export import replacing
 from chemmara.workflows.benchmarks.memory import peak_mb
 
 NUMBERS = (1_000, 10_000, 100_000, 1_000_000)
@@ -135,7 +134,7 @@ def _read(path: Path) -> list[Row]:
 
 
 def _write_csv(path: Path, rows: Sequence[Row]) -> None:
-    with replacing(path) as stream:
+    with replacing_text(path) as stream:
         writer = csv.DictWriter(stream, HEAD)
         writer.writeheader()
         writer.writerows(rows)
@@ -156,7 +155,7 @@ def _write(out: Path, rows: Sequence[Row]) -> list[Path]:
             kind = (row["what"], row["network"], str(row["workers"]), str(row["batch_size"] or ""))
             cells = (*kind, f"{row['molecules']:,}", *figures, "" if math.isnan(slope) else f"{slope:.3f}")
             lines.append(f"| {' | '.join(cells)} |")
-    with replacing(text) as stream:
+    with replacing_text(text) as stream:
         stream.write("\n".join(lines) + "\n")
     _plot(rows, plot)
     return [table, text, plot]
