@@ -5,6 +5,8 @@ from __future__ import annotations
 import _thread
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -44,6 +46,19 @@ def _wake() -> None:
     """Have the main thread run its handler of SIGINT, in a wait as well, which only a true signal ends."""
     _thread.interrupt_main()
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGURG)
+
+
+@contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """Inside the block SIGTERM, as a cluster sends it, raises KeyboardInterrupt; in other threads nothing is done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 class Interrupted(BaseException):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import pytest
 
-from chemmara.interrupts import Interrupted, Interrupts
+from chemmara.interrupts import Interrupted, Interrupts, sigterm_as_ctrl_c
 
 BOTH = [signal.SIGINT, signal.SIGTERM]
 
@@ -131,3 +131,26 @@ def test_a_signal_ends_no_search_of_rdkit_and_wakes_a_wait() -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     assert found.stdout.split() == ["0", "True", "True"]
+
+
+def test_sigterm_is_as_ctrl_c_inside_the_block_alone() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def ended_by_a_cluster() -> None:
+        with sigterm_as_ctrl_c():
+            send(signal.SIGTERM)
+            busy(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        ended_by_a_cluster()
+    assert signal.getsignal(signal.SIGTERM) is before
+    ended: list[bool] = []
+
+    def elsewhere() -> None:
+        with sigterm_as_ctrl_c():
+            ended.append(True)
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert ended == [True]

@@ -89,6 +89,10 @@ OBJECTIVES: Registry[Objective] = Registry(
 )
 
 
+LEAST_STRENGTH = 1e-12
+"""Of beta above 0 and of sigma: the square of a reward of 1 over it is within float32 still."""
+
+
 class ObjectiveParameters(Parameters):
     """What every objective takes. ``beta`` and ``sigma`` = 1/beta are two names of one number."""
 
@@ -96,6 +100,7 @@ class ObjectiveParameters(Parameters):
     sigma: float | None = Field(
         default=1 / DEFAULT_BETA,
         gt=0,
+        le=1 / LEAST_STRENGTH,
         exclude=True,
         description="1/beta, nats per reward unit (REINVENT's sigma); accepted in place of beta",
     )
@@ -136,6 +141,12 @@ class ObjectiveParameters(Parameters):
     def _not_negative(cls, beta: float) -> float:
         if beta < 0:
             raise ValueError("must not be negative: a negative KL strength has no optimal policy")
+        if 0 < beta < LEAST_STRENGTH:
+            raise ValueError(f"below {LEAST_STRENGTH:g} a loss that divides by it is infinite in float32; raise it")
+        if beta > 1 / LEAST_STRENGTH:
+            raise ValueError(
+                f"above {1 / LEAST_STRENGTH:g} (sigma below {LEAST_STRENGTH:g}) nothing is learned; lower it"
+            )
         return beta
 
 
@@ -171,7 +182,7 @@ def _number(value: Any) -> TypeGuard[float]:
 
 
 def _positive(value: Any) -> TypeGuard[float]:
-    return _number(value) and value > 1e-300
+    return _number(value) and value > 1e-308  # 1 over less is infinite
 
 
 def counting_rows(batch: PolicyBatch) -> tuple[Tensor, Tensor, Tensor] | None:

@@ -20,7 +20,8 @@ LOGGED = ("objective", "clamped_share", "log_z")
 COLUMNS: dict[str, str] = {
     "step": "number of the step, from 1; the seed molecules, step 0 of molecules.csv, have no row",
     "oracle_calls": "distinct valid canonical molecules of this run sent to scoring so far",
-    "evaluations": "component values computed by this run so far; a value found in the ledger was paid for before",
+    "evaluations": "component values computed by this run so far; a value found in the ledger was paid for before, be "
+    "it by this very run in a step that a kill has undone",
     "mean_score": "mean score of the batch's scored rows",
     "mean_reward": "mean reward of the batch's learnable rows, after the diversity filter, invalid text as 0",
     "best_score": "highest score of the run so far",

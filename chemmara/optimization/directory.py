@@ -97,6 +97,11 @@ class RunDirectory:
         ``mended``: the contents of files and programs that components read and run may have changed.
         """
         before, table = self.config(), settings.to_table()
+        if not before and self.checkpoint.is_file() and not self.finished:
+            raise UserError(
+                f"'{self.path / 'config.toml'}' is missing or damaged: it says how the run was begun; put it back, or "
+                "choose another directory"
+            )
         if not before or not self.begun:
             return
         free = ("execution", "failure", "scoring", *EXTENDABLE)

@@ -92,7 +92,7 @@ class Forecast:
         return (self._mean + self._whitened @ half).numpy(), (self._amplitude * left.sqrt()).numpy()
 
     def _take_in(self) -> None:
-        new = features(self._new)
+        new = features(self._new[-self.memory :])  # of a long file of seeds no more than is kept
         among = likeness(new, new)
         if self._known is None:
             self._tanimoto, self._distance = (own[-self.memory :, -self.memory :] for own in among)

@@ -124,5 +124,7 @@ class ExecutionSettings(Parameters):
     workers: int | None = Field(None, ge=1, le=4096, description="worker processes; default: one per core")
     dask: DaskSettings | None = Field(None, description="the cluster of executor = 'dask': docs/cluster.md")
     timeout: float | None = Field(None, gt=0, description="seconds a molecule and component may take in a worker")
-    chunk: int = Field(4, ge=1, le=10_000, description="molecules per task of an expensive component")
+    chunk: int = Field(
+        4, ge=1, le=10_000, description="molecules per task of an expensive component; under a timeout each is a task"
+    )
     checkpoint_seconds: float = Field(30.0, ge=0, description="time between checkpoints")

@@ -109,7 +109,7 @@ class DaskExecutor:
         module: str = "chemmara.scoring.work",
     ) -> None:
         self._connect = connect
-        self._timeout = timeout
+        self.timeout = timeout
         self._wait_seconds = wait_seconds
         self._module = module
         self._cluster: Cluster | None = None
@@ -195,7 +195,7 @@ class DaskExecutor:
         smiles = tuple(task.smiles[place] for place in part.places)
         client = self._cluster.client
         return client.submit(
-            remote.evaluate, self._module, __version__, task.spec, smiles, self._timeout, client.id, pure=False
+            remote.evaluate, self._module, __version__, task.spec, smiles, self.timeout, client.id, pure=False
         )
 
     def _available(self) -> int:

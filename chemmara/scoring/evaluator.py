@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import NamedTuple
 
+from chemmara import interrupts
 from chemmara.chemistry.molecules import Molecule
 from chemmara.errors import RunError
 from chemmara.scoring import work
@@ -24,6 +26,8 @@ from chemmara.scoring.failure import OnFailure
 from chemmara.scoring.settings import ComponentSettings
 
 Pairs = list[tuple[str, Evaluation]]
+A_PROGRAM_S = 0.01
+"""What takes longer may have waited for a program of its own."""
 
 
 class _Job(NamedTuple):
@@ -142,6 +146,12 @@ class Evaluator:
             attempt += 1
         return [known[component.spec.key] for component in self._components], computed
 
+    @property
+    def _together(self) -> int:
+        """Molecules of a task. Under a time limit each goes to its worker alone, and its value is not to wait there for
+        others that may yet be interrupted."""
+        return self._chunk if getattr(self._executor, "timeout", None) is None else 1
+
     def _look_up(self, oracle: _Oracle, molecules: dict[str, Molecule]) -> dict[str, Evaluation]:
         found = dict(self._store.lookup(oracle.spec.key, list(molecules)))
         if oracle.stop:  # a failure that another run has left is no answer here
@@ -163,7 +173,7 @@ class Evaluator:
             else:
                 # The largest first: they tend to take longest, and whoever gets one last is waited for.
                 largest = sorted(missing, key=len, reverse=True)
-                dear += [_Call(leader, members, chunk) for chunk in _chunks(largest, self._chunk)]
+                dear += [_Call(leader, members, chunk) for chunk in _chunks(largest, self._together)]
         if here:
             yield here
         calls = takewhile(lambda call: going(), dear)
@@ -177,7 +187,14 @@ class Evaluator:
 
     @staticmethod
     def _compute(call: _Call, molecules: dict[str, Molecule]) -> list[tuple[_Oracle, Pairs]]:
-        return call.pairs(work.component(call.oracle.spec)([molecules[text] for text in call.chunk]))
+        begun = time.monotonic()
+        found = work.component(call.oracle.spec)([molecules[text] for text in call.chunk])
+        if any(each.failed for each in found):
+            if time.monotonic() - begun > A_PROGRAM_S:  # Ctrl-C is heard of by another thread, which needs a moment
+                time.sleep(A_PROGRAM_S)
+            if interrupts.pending():  # what stops the run has stopped a program that a component was waiting for
+                raise interrupts.Interrupted("interrupted; what was done is saved, go on with --resume")
+        return call.pairs(found)
 
 
 def _oracles(components: Sequence[ComponentSettings], retry: int, on_failure: OnFailure) -> list[_Oracle]:

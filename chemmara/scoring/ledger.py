@@ -80,8 +80,9 @@ class Ledger:
                 if read_only:
                     self._open, self._copy = connect_reader(self.path)
                 else:
-                    self._lock = acquire_lock(self.path)
-                    self._open = connect_writer(self.path)
+                    there = self.path.resolve()  # by whatever links it is reached, a ledger has one writer
+                    self._lock = acquire_lock(there)
+                    self._open = connect_writer(there)
                 self._check_schema()
         except BaseException:
             self.close()

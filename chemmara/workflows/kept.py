@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,8 +17,11 @@ DEAR_US = 1000.0
 """Microseconds a molecule from which the values of a component are kept."""
 
 AT_ONCE_US = 10_000.0
-"""From here on a value is on the disk before it is used. Faster ones, a user's own function for one, are written about
-once a second, and kill -9 takes what waits: the disk would take longer than the function."""
+"""From here on a value is on the disk before it is used, and so is that of a cheaper component, a user's own function
+for one, which may take its time all the same."""
+MANY = 50
+"""Writes of a second from which on values wait for one another, a second at most, and kill -9 takes what waits: the
+disk would take longer than the function."""
 
 REMEMBERED = 200_000
 ENDINGS = ("", "-wal", "-shm", "-journal", ".lock", ".lock-journal")
@@ -49,6 +53,7 @@ class KeptStore:
         self._at_once: set[str] = set()
         self._waiting: list[tuple[str, Pairs]] = []
         self._written = 0.0
+        self._came: deque[float] = deque(maxlen=MANY)
         self.wrote = False
         self._open: Ledger | None = None
 
@@ -91,7 +96,10 @@ class KeptStore:
         self._waiting += dear
         self.wrote = self.wrote or bool(dear)
         now = time.monotonic()
-        if now - self._written >= 1.0 or any(key in self._at_once for key, _ in dear):
+        if dear:
+            self._came.append(now)
+        fast = len(self._came) == MANY and now - self._came[0] < 1.0
+        if not fast or now - self._written >= 1.0 or any(key in self._at_once for key, _ in dear):
             self._write()
             self._written = now
         self._recent.record_all([batch for batch in batches if batch[0] not in self._specs])

@@ -13,7 +13,7 @@ from chemmara.chemistry.files import Record, is_list, read_records
 from chemmara.chemistry.molecules import Molecule, quiet, read
 from chemmara.config import check, read_table
 from chemmara.errors import ChemmaraError, ConfigError, RunError, UserError
-from chemmara.interrupts import Interrupted
+from chemmara.interrupts import Interrupted, sigterm_as_ctrl_c
 from chemmara.optimization.execution import check_execution, check_workers_know, executor_table
 from chemmara.optimization.settings import check_keys
 from chemmara.optimization.tables import ExecutionSettings
@@ -93,7 +93,8 @@ def _gone_on_with(store: KeptStore) -> Iterator[None]:
     """Say with what ends the block that nothing which was computed is lost."""
     hint = f"what was computed is kept in '{store.path}', and the same command goes on from there"
     try:
-        yield
+        with sigterm_as_ctrl_c():
+            yield
     except (KeyboardInterrupt, Interrupted):
         raise Interrupted(f"interrupted; {hint}" if store.used else "interrupted") from None
     except ChemmaraError as error:

@@ -234,6 +234,24 @@ def test_a_docked_molecule_is_on_the_disk_before_it_is_used(tmp_path: Path) -> N
     store.close()
 
 
+def test_values_that_come_slowly_wait_for_nothing(tmp_path: Path) -> None:
+    """Two at once, and the next a minute later: nobody knows how long a user's own function takes."""
+    spec = ComponentSpec("python", {}, "e" * 64)
+    store = KeptStore(tmp_path / "s.csv")
+    store.keep([ComponentSettings("own", spec, "", 1000.0, 1.0, False, None)])
+    for number, smiles in enumerate(("C", "CC", "CCC")):
+        store.record(spec.key, [(smiles, Evaluation(float(number)))])
+        with Ledger(store.path, read_only=True) as seen:
+            assert seen.lookup(spec.key, [smiles])[smiles].value == number
+    written = []
+    store._write = lambda: written.append(1)  # type: ignore[method-assign]
+    for number in range(500):
+        store.record(spec.key, [("C" * (number + 4), Evaluation(0.5))])
+    assert len(written) < 100, "a fast one is not slowed down by the disk"
+    del store._write
+    store.close()
+
+
 def test_an_interrupted_score_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("counted.py").write_text(COUNTED)

@@ -22,6 +22,7 @@ from chemmara.chemistry.fingerprints import SIZE, function
 from chemmara.chemistry.molecules import Molecule, read
 from chemmara.errors import ConfigError
 from chemmara.language.vocabulary import Vocabulary
+from chemmara.optimization import forecast as forecast_module
 from chemmara.optimization.breeding import _foreseen, offspring
 from chemmara.optimization.couples import Breeders, Couple
 from chemmara.optimization.forecast import KERNELS, Forecast, Kernel
@@ -200,6 +201,27 @@ def test_only_the_latest_are_learned_from() -> None:
     alone = learned(mixed[100:200], clogp(mixed[100:200]), memory=100)
     assert forecast(mixed[200:210])[0] == pytest.approx(alone(mixed[200:210])[0], abs=0.2)
     assert forecast(mixed[200:210])[0].max() < 6
+
+
+def test_what_is_not_remembered_is_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long file of seeds is learned at once, and its molecules' likenesses to one another would fill the memory."""
+    asked: list[tuple[int, int]] = []
+    compare = forecast_module.likeness
+
+    def record(here: Any, there: Any) -> Any:
+        found = compare(here, there)
+        asked.append(found[0].shape)
+        return found
+
+    mixed = shuffled(6)
+    forecast, slow = learned(mixed[:300], clogp(mixed[:300]), memory=50), learned([], [], memory=50)
+    monkeypatch.setattr(forecast_module, "likeness", record)
+    found = forecast(mixed[300:305])
+    assert max(max(shape) for shape in asked) == 50
+    for start in range(0, 300, 50):
+        for each, score in zip(mixed[start : start + 50], clogp(mixed[start : start + 50]), strict=True):
+            slow.learn(each, score)
+    assert found[0] == pytest.approx(slow(mixed[300:305])[0])
 
 
 def test_the_kernel_is_chosen_anew_as_the_run_goes_on_and_not_at_each_step() -> None:

@@ -838,6 +838,21 @@ def test_a_file_of_the_screen_that_has_changed_is_refused(config: Config, tmp_pa
     run(table, tmp_path / "out", resume=True)
 
 
+@pytest.mark.parametrize("content", [None, "prior = "])
+def test_a_run_without_its_config_is_not_gone_on_with(config: Config, tmp_path: Path, content: str | None) -> None:
+    """Nothing would tell that it was begun with other settings."""
+    table = config(execution={"threads": 1, "device": "cpu", "checkpoint_seconds": 0})
+    with pytest.raises(RuntimeError, match="crash"):
+        run(table, tmp_path / "out", watcher=StopAfter(2))
+    path = tmp_path / "out" / "custom" / "seed-0" / "config.toml"
+    kept = path.read_text()
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(UserError, match=r"config\.toml' is missing or damaged"):
+        run({**table, "batch_size": 4}, tmp_path / "out", resume=True)
+    path.write_text(kept)
+    run(table, tmp_path / "out", resume=True)
+
+
 def test_damaged_checkpoint_is_said(config: Config, tmp_path: Path) -> None:
     execution = {"threads": 1, "device": "cpu", "checkpoint_seconds": 0}
     with pytest.raises(RuntimeError, match="crash"):

@@ -14,6 +14,7 @@ import pytest
 
 from chemmara.chemistry.molecules import read
 from chemmara.errors import ConfigError, RunError
+from chemmara.interrupts import Interrupted, Interrupts
 from chemmara.scoring import work
 from chemmara.scoring.evaluation import Evaluation, MemoryStore, Task
 from chemmara.scoring.executors import EXECUTORS
@@ -25,6 +26,7 @@ from chemmara.scoring.settings import ScoringSettings
 HERE = Path(__file__).parent
 PARACETAMOL = "CC(=O)Nc1ccc(O)cc1"
 WEIGHT = {"name": "molecular_weight", "transform": {"name": "clip", "low": 0, "high": 1000}}
+DEAR = {"name": "python", "function": "example_scores:fails_on_rings", "path": str(Path(__file__).parent)}
 TABLE: dict[str, Any] = {"component": [{"name": "qed"}, WEIGHT]}
 
 
@@ -62,6 +64,37 @@ class Backwards:
 
     def close(self) -> None:
         pass
+
+
+class Hurried(Backwards):
+    """An executor with a time limit."""
+
+    timeout = 5.0
+
+
+def test_under_a_time_limit_each_molecule_is_a_task() -> None:
+    """Its value has come back alone, and would wait for others that an interruption may take."""
+    sizes = []
+    for executor in (Backwards(), Hurried()):
+        ScoringFunction({"component": [DEAR]}, executor=executor, chunk=4)(["C" * n for n in range(1, 7)])
+        sizes.append([len(task.smiles) for task in executor.tasks])
+    assert sizes == [[4, 2], [1] * 6]
+
+
+def test_what_fails_while_the_run_is_asked_to_stop_is_not_recorded() -> None:
+    """The signal has reached a program that the function was waiting for, too: that is no molecule's fault."""
+    store = Recorder()
+    function = ScoringFunction({"component": [DEAR]}, store=store, chunk=2)
+    with Interrupts(grace=60) as interrupts:
+        function(["C", "CC"])
+        interrupts.requested = True
+        function(["CCC", "CCCC"])  # what has a value is kept all the same
+        assert store.chunks == [(store.chunks[0][0], 2)] * 2
+        with pytest.raises(Interrupted, match="go on with --resume"):
+            function(["c1ccccc1", "CCCCC"])
+    assert len(store.chunks) == 2
+    function(["c1ccccc1"])
+    assert len(store.chunks) == 3, "a failure is one where nobody stops anything"
 
 
 def test_rows_keep_their_place() -> None:

@@ -155,6 +155,21 @@ def test_second_writer_is_refused_and_readers_are_not(tmp_path: Path, monkeypatc
     assert sorted(file.name for file in tmp_path.iterdir()) == ["ledger.sqlite", "ledger.sqlite.lock"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links take a privilege there")
+def test_a_link_to_a_ledger_is_that_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By another name it had another lock, and two runs wrote over one another's rows."""
+    monkeypatch.setattr(database, "_LOCK_S", 0.05)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "b" / "ledger.sqlite").symlink_to(tmp_path / "a" / "ledger.sqlite")
+    with Ledger(tmp_path / "a" / "ledger.sqlite"), pytest.raises(RunError, match="in use by another process"):
+        Ledger(tmp_path / "b" / "ledger.sqlite")
+    with Ledger(tmp_path / "b" / "ledger.sqlite") as ledger:
+        ledger.record("k", [("C", Evaluation(1.0))])
+    with Ledger(tmp_path / "a" / "ledger.sqlite", read_only=True) as ledger:
+        assert ledger.lookup("k", ["C"]) == {"C": Evaluation(1.0)}
+
+
 CHILD = """
 import sys
 from chemmara.scoring.ledger import Ledger
