@@ -412,6 +412,7 @@ AHEAD = [
     ("narrow.csv", "narrow", SCAFFOLDS),
     ("hit_share.csv", "default", SCAFFOLDS),
     ("shrinking.csv", "wide", SCAFFOLDS),
+    ("shrinking.csv", "shrink_three", SCAFFOLDS),
     ("saturn_ahead.csv", "default", ["saturn"]),
     ("saturn_ahead.csv", "gfn_deep", ["saturn"]),
     ("pmo_ahead.csv", "gfn_deep", ["pmo", "--tasks", "sitagliptin_mpo", "--budget", 3_000]),
