@@ -32,9 +32,12 @@ class Beginning:
                 raise ValueError(f"'{text}' is no beginning of a molecule")
             settings = Chem.AdjustQueryParameters.NoAdjustments()
             settings.makeDummiesQueries = True  # type: ignore[assignment]
-            self._pattern = Chem.AdjustQueryProperties(mol, settings)
-        self._mark = mol.GetNumAtoms() - 1
-        self._open = mol.GetAtomWithIdx(self._mark).GetNeighbors()[0].GetIdx()
+            pattern = Chem.RWMol(Chem.AdjustQueryProperties(mol, settings))
+            self._mark = mol.GetNumAtoms() - 1
+            self._open = mol.GetAtomWithIdx(self._mark).GetNeighbors()[0].GetIdx()
+            bond = pattern.GetBondBetweenAtoms(self._mark, self._open)
+            pattern.ReplaceBond(bond.GetIdx(), Chem.BondFromSmarts("~"))  # "=O" may follow as well
+        self._pattern = pattern.GetMol()
 
     def continued(self, text: str) -> str | None:
         """The molecule of a SMILES in a spelling that begins with this text; None where it has none.

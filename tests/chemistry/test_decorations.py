@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chemmara.chemistry.decorations import Beginning
@@ -22,6 +22,7 @@ DECORATIONS = [
 
 
 @settings(deadline=None, max_examples=60)
+@example("*C1CC1", 0, "=C", 0)
 @given(st.sampled_from(SCAFFOLDS), st.integers(0, 99), st.sampled_from(DECORATIONS), st.integers(0, 2**30))
 def test_whatever_is_written_on_a_beginning_is_found_again(scaffold: str, number: int, rest: str, seed: int) -> None:
     """Any spelling of it; for a random one, too, the text is that of the very molecule."""

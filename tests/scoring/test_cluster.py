@@ -404,7 +404,7 @@ def test_settings_reach_the_executor() -> None:
     entry, parameters = EXECUTORS.build_parameters(executor_table(execution), "execution")
     assert parameters.slurm == check(SlurmSettings, SLURM)
     executor = entry.item(parameters)
-    assert (executor._timeout, executor._wait_seconds) == (60, 5)
+    assert (executor.timeout, executor._wait_seconds) == (60, 5)
 
 
 class KilledWorker(Exception):
