@@ -180,3 +180,13 @@ def test_reading_ahead_is_bounded(monkeypatch) -> None:
     for _ in range(10):
         next(results)
     assert len(drawn) <= 10 + 2 * processes.AHEAD + 1
+
+
+def test_a_column_of_what_is_no_table_is_refused(tmp_path: Path) -> None:
+    """Beside tables there may be lists; where there is none the name would go unheeded."""
+    (tmp_path / "a.smi").write_text("CCO\nCCN\n")
+    (tmp_path / "b.csv").write_text("structure,x\nCCC,1\n")
+    with pytest.raises(UserError, match="no table: leave out --column"):
+        prepare([tmp_path / "a.smi"], tmp_path / "one", column="structure")
+    corpus, _ = prepare([tmp_path / "a.smi", tmp_path / "b.csv"], tmp_path / "both", column="structure")
+    assert len(corpus) == 3

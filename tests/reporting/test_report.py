@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from dataclasses import replace
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from chemmara.errors import UserError
-from chemmara.reporting.report import COLUMN_MEANINGS, _by_step, render, write_report
+from chemmara.reporting.report import COLUMN_MEANINGS, _by_step, _units_and_weights, render, write_report
 from chemmara.reporting.runs import find_run
 from chemmara.reporting.tables import AFTER_LABELS, BEFORE_LABELS
 
@@ -47,6 +48,21 @@ def test_report_is_one_file_with_drawings_and_curves(make_runs: MakeRuns) -> Non
     for part in ("&lt;script&gt;alert(1)", "batch_size", "molecular weight, Da", "0.750", "Cc1ccccc1", "mara/seed-0"):
         assert part in text
     assert render(find_run(folder)) == render(find_run(folder))
+
+
+def test_units_are_those_of_the_components_as_they_were_built(make_runs: MakeRuns) -> None:
+    """A surrogate's is that of its model, of which the component's class knows nothing."""
+    folder = make_runs("mara/seed-0", samples=[("c1ccccc1C", 0.75)] * 3) / "mara" / "seed-0"
+    (folder / "config.toml").write_text(
+        '[[scoring.component]]\nname = "forest"\nlabel = "affinity"\nweight = 1.0\n'
+        '[[scoring.component]]\nname = "molecular_weight"\nlabel = "mass"\nweight = 2.0\n'
+    )
+    known = _units_and_weights(find_run(folder))
+    assert known == {"affinity": ("", "1"), "mass": ("g/mol", "2")}
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest |= {"labels": ["affinity", "mass"], "units": ["kcal/mol", "g/mol"]}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert _units_and_weights(find_run(folder)) == {"affinity": ("kcal/mol", "1"), "mass": ("g/mol", "2")}
 
 
 def test_report_without_drawings_where_rdkit_cannot_draw(make_runs: MakeRuns, monkeypatch: pytest.MonkeyPatch) -> None:
