@@ -54,16 +54,24 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         target = Path(path)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(target) as temporary, open(temporary, "wb") as stream:
-                torch.save(checkpoint, stream)
+            with replacing(target) as temporary:
+                _save(checkpoint, temporary)
         except (OSError, RuntimeError) as error:
-            # torch says of a full disk that a position is unexpected.
-            full = isinstance(error, RuntimeError) and shutil.disk_usage(target.parent).free < LEAST_FREE
-            reason = os.strerror(errno.ENOSPC) if full else _reason(error)
-            raise RunError(f"checkpoint '{target}' could not be written: {reason}") from None
+            raise RunError(f"checkpoint '{target}' could not be written: {_reason(error)}") from None
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
         return read_checkpoint(path)
+
+
+def _save(checkpoint: dict[str, Any], path: Path) -> None:
+    try:
+        with open(path, "wb") as stream:
+            torch.save(checkpoint, stream)
+    except RuntimeError:
+        # torch says of a full disk that a position is unexpected; it is full as long as the half file lies there.
+        if shutil.disk_usage(path.parent).free < LEAST_FREE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
+        raise
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

@@ -137,12 +137,16 @@ def test_a_full_disk_keeps_the_old_checkpoint(saved: Path, room: int, monkeypatc
 
 
 def test_a_full_disk_is_called_so(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch speaks of an unexpected position in its file."""
+    """torch speaks of an unexpected position in its file. There is room again once the half file is gone."""
     usage = shutil.disk_usage(saved.parent)
     monkeypatch.setattr("chemmara.policies.checkpoints.open", lambda *a: FullDisk(Path.open(*a), 3000), raising=False)
     monkeypatch.setattr("torch.save", lambda *_: (_ for _ in ()).throw(RuntimeError("unexpected pos 64 vs 0")))
-    for free, reason in ((0, "No space left on device"), (10**9, "unexpected pos")):
-        monkeypatch.setattr("shutil.disk_usage", lambda _, free=free: usage._replace(free=free))
+    for beside_it, reason in ((0, "No space left on device"), (10**9, "unexpected pos")):
+
+        def look(folder: Path, free: int = beside_it) -> Any:
+            return usage._replace(free=free if list(folder.glob(".*.partial")) else 10**9)
+
+        monkeypatch.setattr("shutil.disk_usage", look)
         with pytest.raises(RunError, match=f"could not be written: {reason}"):
             AtomicCheckpointIO().save_checkpoint({"state_dict": {}}, saved)
 
