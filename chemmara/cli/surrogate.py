@@ -77,11 +77,9 @@ def _table(figures: dict[str, Any]) -> str:
 
 def _cell(found: dict[str, Any], name: str) -> str:
     deviation = found.get(f"{name}_deviation")
-    return (
-        "-"
-        if name not in found
-        else _brief(found[name]) + (f" +- {_brief(deviation)}" if deviation is not None else "")
-    )
+    if name not in found:
+        return "-"
+    return _brief(found[name]) + (f" +- {_brief(deviation)}" if deviation is not None else "")
 
 
 def _brief(value: float) -> str:
